@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: The driver's side of Auriga
+ *
+ * A driver is one shared object that exports one constant &struct au_driver and carries one ELF
+ * note which describes it. It includes this header, the header of its class and freestanding C
+ * headers, nothing else; it has no writable globals. The same file is run inside an application
+ * (inproc), in its own sandboxed process (process), or several times in one process.
+ *
+ * Threads: every callback of a device runs on one of the device's lanes. Callbacks of one lane
+ * never run concurrently, and those of &struct au_driver never run concurrently with anything
+ * else of the device, surprise_removed() aside. Functions of this header may be called only from
+ * a callback of the same device, unless they say otherwise. None of them blocks for longer than
+ * one register access.
+ *
+ * Errors: functions return 0 or a negative AU_E* code; those that return a pointer return NULL.
+ */
+#ifndef AURIGA_DRIVER_H
+#define AURIGA_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** AU_ABI - version of the binary interface between framework and driver. */
+#define AU_ABI 1
+
+#define AU_API __attribute__((visibility("default")))
+
+/* Error codes: the values of Linux' errno, by which applications see them. */
+enum au_error {
+	AU_EPERM = 1,
+	AU_ENOENT = 2,
+	AU_ESRCH = 3, /* a stale handle */
+	AU_EIO = 5,
+	AU_ENXIO = 6,
+	AU_EAGAIN = 11,
+	AU_ENOMEM = 12,
+	AU_EBUSY = 16,
+	AU_ENODEV = 19, /* the device is gone */
+	AU_EINVAL = 22,
+	AU_ENOSPC = 28,
+	AU_ERANGE = 34,
+	AU_EPROTO = 71,
+	AU_ENOTSUP = 95,
+	AU_ETIMEDOUT = 110,
+	AU_ECANCELED = 125,
+};
+
+struct au_device;
+struct au_unit;
+struct au_lane;
+struct au_queue;
+struct au_irq;
+struct au_timer;
+struct au_work;
+struct au_request;
+
+/* ---------------------------------------------------------------- the note */
+
+#define AU_STR_(x) #x
+#define AU_STR(x)  AU_STR_(x)
+
+/**
+ * AU_DRIVER_NOTE - the static description of a driver, read without loading it.
+ * @text: the AU_* fragments below, one after another without commas.
+ *
+ * The note is text, one "key value..." a line, in an ELF note of owner "Auriga", type AU_ABI. It
+ * can be read with `auriga drivers FILE.so` or `readelf -p .note.auriga FILE.so`. Use once per
+ * module.
+ */
+#define AU_DRIVER_NOTE(text)                                                            \
+	static const struct {                                                           \
+		uint32_t namesz, descsz, type;                                          \
+		char name[8];                                                           \
+		char desc[(sizeof("abi " AU_STR(AU_ABI) "\n" text) + 3) & ~(size_t)3];  \
+	} au_driver_note __attribute__((used, aligned(4), section(".note.auriga"))) = { \
+		7, (uint32_t)sizeof(au_driver_note.desc), AU_ABI, "Auriga",             \
+		"abi " AU_STR(AU_ABI) "\n" text                                         \
+	}
+
+/** AU_NAME - the driver's name, [a-z0-9-], at most 31 characters. Once. */
+#define AU_NAME(name)		     "name " name "\n"
+/** AU_VERSION - the driver's version, "MAJOR.MINOR". Once. */
+#define AU_VERSION(v)		     "version " v "\n"
+/** AU_CLASS - the class of its units: "serial", "raw", ... Once. */
+#define AU_CLASS(c)		     "class " c "\n"
+/** AU_SUMMARY - one line for people. Once. */
+#define AU_SUMMARY(s)		     "summary " s "\n"
+/** AU_MATCH_PCI - an exact match: numeric PCI vendor and device. As often as wanted. */
+#define AU_MATCH_PCI(vendor, device) "match pci " AU_STR(vendor) " " AU_STR(device) "\n"
+/** AU_MATCH_PCI_CLASS - a generic match: the 24-bit PCI class code. Ranks below an exact one. */
+#define AU_MATCH_PCI_CLASS(code)     "match pci-class " AU_STR(code) "\n"
+/** AU_MATCH_VIRTUAL - the driver has no hardware below it; it is named, never matched. */
+#define AU_MATCH_VIRTUAL	     "match virtual\n"
+/** AU_PARAM_UINT - an unsigned parameter with its default and inclusive range. */
+#define AU_PARAM_UINT(name, def, min, max, help) \
+	"param uint " name " " AU_STR(def) " " AU_STR(min) " " AU_STR(max) " " help "\n"
+/** AU_PARAM_BOOL - a parameter that is 0 or 1. */
+#define AU_PARAM_BOOL(name, def, help)	 "param bool " name " " AU_STR(def) " 0 1 " help "\n"
+/** AU_PARAM_STRING - a text parameter without white space; @def "-" means empty. */
+#define AU_PARAM_STRING(name, def, help) "param string " name " " def " 0 0 " help "\n"
+/** AU_RETAIN - retained memory wanted: @bytes that survive the host, of layout @version. */
+#define AU_RETAIN(version, bytes)	 "retain " AU_STR(version) " " AU_STR(bytes) "\n"
+
+/* -------------------------------------------------------------- the driver */
+
+/**
+ * enum au_power - device power states, as d0_entry() and d0_exit() see them.
+ * @AU_POWER_D0: working.
+ * @AU_POWER_D3: low power; registers may have lost their content.
+ * @AU_POWER_OFF: first start, or final stop.
+ * @AU_POWER_FAILED: only as "from": the driver's previous host died. Class settings are restored.
+ */
+enum au_power {
+	AU_POWER_D0 = 0,
+	AU_POWER_D3 = 3,
+	AU_POWER_OFF = 4,
+	AU_POWER_FAILED = 5,
+};
+
+/**
+ * struct au_driver - what a module exports, under the symbol "au_driver" (see AU_DRIVER).
+ * @size: sizeof(struct au_driver) of the driver's build.
+ * @abi: AU_ABI of the driver's build.
+ * @context_size: bytes of zeroed memory per device, see au_context(). Freed after release().
+ * @flags: 0.
+ * @prepare: find and map resources, add units, create queues, interrupts and timers. If it
+ *	fails, release() is called all the same.
+ * @release: give up what prepare() took and the framework does not know of; everything that was
+ *	made through this header goes by itself. Optional.
+ * @d0_entry: program the hardware, found in any state; first start, resume and recovery come here.
+ *	Interrupts are still off. If it fails, d0_exit() is not called. Optional.
+ * @d0_exit: quiet the hardware; interrupts are off. A failure is recorded, the way down goes on.
+ *	Optional.
+ * @io_start: start work that no request drives. Queues deliver already. Optional.
+ * @io_stop: stop it. Optional.
+ * @surprise_removed: the device is gone. May come at any time and from another thread: set a flag
+ *	and return; the way down follows. Optional.
+ */
+struct au_driver {
+	uint32_t size;
+	uint32_t abi;
+	uint32_t context_size;
+	uint32_t flags;
+	int (*prepare)(struct au_device *dev);
+	void (*release)(struct au_device *dev);
+	int (*d0_entry)(struct au_device *dev, enum au_power from);
+	int (*d0_exit)(struct au_device *dev, enum au_power to);
+	int (*io_start)(struct au_device *dev);
+	void (*io_stop)(struct au_device *dev);
+	void (*surprise_removed)(struct au_device *dev);
+};
+
+/** AU_HEAD - the members that every structure given to the framework starts with. */
+#define AU_HEAD(type) .size = sizeof(type), .abi = AU_ABI
+
+/** AU_DRIVER - begin the definition of the module's descriptor: `AU_DRIVER = { AU_HEAD(struct
+ * au_driver), ... };`. */
+#define AU_DRIVER                                       \
+	extern AU_API const struct au_driver au_driver; \
+	const struct au_driver au_driver
+
+/* -------------------------------------------------------------- the device */
+
+/** au_context - the device's context: zeroed at start, @context_size bytes. Any thread. */
+AU_API void *au_context(struct au_device *dev);
+
+/** au_device_name - the name by which people know the device ("serial0"). Any thread. */
+AU_API const char *au_device_name(const struct au_device *dev);
+
+enum au_log_level { AU_LOG_ERROR, AU_LOG_WARN, AU_LOG_INFO, AU_LOG_DEBUG };
+
+/**
+ * au_log - one line, with the device's name, to the host's log and the flight recorder.
+ * Any thread of the device. At most 200 characters are kept; rate limited.
+ */
+AU_API void au_log(struct au_device *dev, enum au_log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/** au_param_uint - value of a declared parameter, checked against its range before the start. */
+AU_API uint64_t au_param_uint(struct au_device *dev, const char *name);
+
+/** au_param_string - value of a declared text parameter; lives as long as the device. */
+AU_API const char *au_param_string(struct au_device *dev, const char *name);
+
+/**
+ * au_retained - the memory that AU_RETAIN asked for. It outlives the driver's process and is
+ * handed to the next: treat its content as hostile input unless @fresh is set.
+ * @fresh: set to true when the memory is new and zeroed (first start, or another version).
+ * Return: the memory, aligned to a page; NULL when none was declared.
+ */
+AU_API void *au_retained(struct au_device *dev, bool *fresh);
+
+/**
+ * au_device_gone - tell the framework that the device does not answer any more (a register that
+ * cannot be all-ones reads so). Starts surprise removal; the driver goes on until it is called
+ * down.
+ */
+AU_API void au_device_gone(struct au_device *dev);
+
+/** au_now_ms - the lane's clock in milliseconds, read once per poll batch: costs nothing. */
+AU_API uint64_t au_now_ms(struct au_device *dev);
+
+/* ----------------------------------------------------------- PCI, registers */
+
+/** au_pci_read16 - read the function's configuration space; all-ones when the device is gone. */
+AU_API uint16_t au_pci_read16(struct au_device *dev, uint32_t offset);
+/** au_pci_read32 - see au_pci_read16(). */
+AU_API uint32_t au_pci_read32(struct au_device *dev, uint32_t offset);
+/** au_pci_find_capability - offset of the first capability @id, or 0. The walk is bounded. */
+AU_API uint32_t au_pci_find_capability(struct au_device *dev, uint8_t id);
+
+/**
+ * struct au_regs - one mapped register window (a memory or an I/O-port BAR, or part of one).
+ * @base: where the window is mapped, or NULL when each access is a message.
+ * @size: bytes.
+ *
+ * Read the members only through the functions below.
+ */
+struct au_regs {
+	volatile void *base;
+	uint64_t size;
+};
+
+/**
+ * au_map_bar - map a BAR for register access.
+ * @bar: 0 to 5.
+ * @min_size: refuse a BAR smaller than this.
+ *
+ * Memory and I/O-port decoding are switched on before d0_entry(). The window lives until release().
+ * Return: 0, -AU_ENXIO when there is no such BAR, -AU_ERANGE when it is too small.
+ */
+AU_API int au_map_bar(struct au_device *dev, unsigned int bar, uint64_t min_size,
+		      struct au_regs **regs);
+
+/**
+ * au_sub_regs - a window on part of @parent, for a port of a multi-port device. An access through
+ * it cannot leave the part. Lives as long as the parent.
+ */
+AU_API int au_sub_regs(struct au_regs *parent, uint64_t offset, uint64_t size,
+		       struct au_regs **regs);
+
+/* Out of line: windows without a mapping, accesses out of the window (all-ones, dropped, reported).
+ */
+AU_API uint64_t au_regs_read(struct au_regs *regs, uint64_t offset, uint32_t width);
+AU_API void au_regs_write(struct au_regs *regs, uint64_t offset, uint32_t width, uint64_t value);
+AU_API void au_regs_post(struct au_regs *regs, uint64_t offset, uint32_t width, uint64_t value);
+
+#define AU_REGS_ACCESSORS(bits, type)                                                             \
+	/** au_read - read a register; all-ones when the device is gone. */                       \
+	static inline type au_read##bits(struct au_regs *r, uint64_t off)                         \
+	{                                                                                         \
+		if (__builtin_expect(r->base && off + sizeof(type) <= r->size, 1))                \
+			return *(volatile type *)((volatile char *)r->base + off);                \
+		return (type)au_regs_read(r, off, sizeof(type));                                  \
+	}                                                                                         \
+	/** au_write - write a register; has reached the device when it returns. */               \
+	static inline void au_write##bits(struct au_regs *r, uint64_t off, type v)                \
+	{                                                                                         \
+		if (__builtin_expect(r->base && off + sizeof(type) <= r->size, 1))                \
+			*(volatile type *)((volatile char *)r->base + off) = v;                   \
+		else                                                                              \
+			au_regs_write(r, off, sizeof(type), v);                                   \
+	}                                                                                         \
+	/** au_post - a posted write: in order, but it may reach the device later, at the latest  \
+	 * before the next read or write of this device. Cheaper where an access is a message. */ \
+	static inline void au_post##bits(struct au_regs *r, uint64_t off, type v)                 \
+	{                                                                                         \
+		if (__builtin_expect(r->base && off + sizeof(type) <= r->size, 1))                \
+			*(volatile type *)((volatile char *)r->base + off) = v;                   \
+		else                                                                              \
+			au_regs_post(r, off, sizeof(type), v);                                    \
+	}
+AU_REGS_ACCESSORS(8, uint8_t)
+AU_REGS_ACCESSORS(16, uint16_t)
+AU_REGS_ACCESSORS(32, uint32_t)
+AU_REGS_ACCESSORS(64, uint64_t)
+
+/**
+ * au_read_rep8 - read one 8-bit register @count times into @buf (a FIFO). One message where an
+ * access is a message. At most 256 at once. Return: 0, or -AU_ENODEV (@buf is then all-ones).
+ */
+AU_API int au_read_rep8(struct au_regs *regs, uint64_t offset, uint8_t *buf, uint32_t count);
+
+/** au_write_rep8 - write @count bytes to one 8-bit register, in order; posted, as au_post8() is. */
+AU_API int au_write_rep8(struct au_regs *regs, uint64_t offset, const uint8_t *buf, uint32_t count);
+
+/** au_all_ones - whether a register value of @width bytes is what a device that is gone reads as.
+ */
+static inline bool au_all_ones(uint64_t value, uint32_t width)
+{
+	return value == (width >= 8 ? ~0ull : (1ull << (8 * width)) - 1);
+}
+
+/* -------------------------------------------------------------- interrupts */
+
+/**
+ * struct au_irq_config - an interrupt.
+ * @size: sizeof(struct au_irq_config); see AU_HEAD.
+ * @abi: AU_ABI.
+ * @vector: 0 (INTx). Message interrupts come with the devices that have them.
+ * @context: returned by au_irq_context().
+ * @isr: latch volatile status, quiet the device; must not complete requests. Returns whether the
+ *	device had raised it. Optional: without it the dpc always runs.
+ * @dpc: runs on the lane after isr() said true: process and complete.
+ *
+ * The framework masks a level interrupt when it arrives and unmasks it after the dpc; it counts
+ * interrupts that nobody claims and polls instead when there is a storm.
+ */
+struct au_irq_config {
+	uint32_t size;
+	uint32_t abi;
+	uint32_t vector;
+	void *context;
+	bool (*isr)(struct au_irq *irq);
+	void (*dpc)(struct au_irq *irq);
+};
+
+/** au_irq_create - connect an interrupt. In prepare() only; enabled after d0_entry(). */
+AU_API int au_irq_create(struct au_device *dev, const struct au_irq_config *config,
+			 struct au_irq **irq);
+/** au_irq_context - the @context of its configuration. */
+AU_API void *au_irq_context(const struct au_irq *irq);
+/** au_irq_kick - run the dpc once more, as if the interrupt had arrived. Lane only. */
+AU_API void au_irq_kick(struct au_irq *irq);
+
+/* ---------------------------------------------------------- timers and work */
+
+/**
+ * au_timer_create - a timer of the device; @fn runs on the lane, never after au_timer_stop().
+ * Stopped before d0_exit(), gone with the device.
+ */
+AU_API int au_timer_create(struct au_device *dev, void (*fn)(struct au_timer *timer, void *context),
+			   void *context, struct au_timer **timer);
+/** au_timer_start - (re)start it: once after @ms, or every @ms when @periodic. */
+AU_API void au_timer_start(struct au_timer *timer, uint32_t ms, bool periodic);
+/** au_timer_stop - stop it; harmless when it is not running. */
+AU_API void au_timer_stop(struct au_timer *timer);
+
+/** au_work_create - a work item: @fn runs on the lane once for any number of au_work_queue(). */
+AU_API int au_work_create(struct au_device *dev, void (*fn)(struct au_work *work, void *context),
+			  void *context, struct au_work **work);
+/** au_work_queue - run it soon. Any thread of the device. */
+AU_API void au_work_queue(struct au_work *work);
+
+/* --------------------------------------------------------- requests, queues */
+
+/**
+ * struct au_request - one request, as the driver that owns it sees it. Read only, except @driver.
+ * @op: the operation; numbers are the class's.
+ * @flags: AU_REQ_*.
+ * @length: bytes at @data.
+ * @arg: operands, by operation.
+ * @data: the data buffer; dies at completion. A client in another process can change its content
+ *	at any time: copy what must not change, then check the copy.
+ * @driver: the owner's to use; zero at delivery.
+ *
+ * A request has one owner. The driver owns it from delivery until it completes it, hands it back
+ * or forwards it; any use by another is caught and named by the verifier.
+ */
+struct au_request {
+	uint16_t op;
+	uint16_t flags;
+	uint32_t length;
+	uint64_t arg[2];
+	void *data;
+	void *driver[2];
+};
+
+#define AU_REQ_REPLAY 0x0001 /* was outstanding when an earlier host died */
+
+/**
+ * au_request_complete - give the request back to its client. The caller must own it, and must have
+ * cleared what it set with au_request_set_cancelable().
+ * @status: 0 or a negative error.
+ * @result: by operation; mostly bytes.
+ */
+AU_API void au_request_complete(struct au_request *req, int status, uint32_t result);
+
+/** au_request_complete_status - the same, with the device's own status code kept for the client. */
+AU_API void au_request_complete_status(struct au_request *req, int status, uint32_t result,
+				       uint16_t device_status);
+
+/**
+ * au_request_set_cancelable - allow cancellation of a request that is held for long.
+ * @cancel: called at most once, on the lane; the request is then the callback's to complete, now
+ *	or later.
+ * Return: 0; -AU_ECANCELED when it is cancelled already: @cancel is then never called and the
+ * caller completes it.
+ */
+AU_API int au_request_set_cancelable(struct au_request *req,
+				     void (*cancel)(struct au_request *req));
+/**
+ * au_request_clear_cancelable - the other half: `if (au_request_clear_cancelable(r) == 0)
+ * au_request_complete(r, ...);`.
+ * Return: 0: the caller owns the completion; -AU_ECANCELED: the cancel callback has it, hands off.
+ */
+AU_API int au_request_clear_cancelable(struct au_request *req);
+/** au_request_is_canceled - for drivers that poll; not while it is cancelable. */
+AU_API bool au_request_is_canceled(struct au_request *req);
+/** au_request_handle - tag and sequence number, for logs. */
+AU_API uint64_t au_request_handle(const struct au_request *req);
+/** au_request_unit - the unit it was sent to. */
+AU_API struct au_unit *au_request_unit(const struct au_request *req);
+/** au_request_queue - the queue that delivered it. */
+AU_API struct au_queue *au_request_queue(const struct au_request *req);
+
+/** au_request_requeue - hand it back to the head of its queue, to be delivered again. */
+AU_API int au_request_requeue(struct au_request *req);
+/** au_request_forward - hand it to the tail of another queue of the same unit. */
+AU_API int au_request_forward(struct au_request *req, struct au_queue *queue);
+
+/**
+ * enum au_queue_kind - how a queue delivers.
+ * @AU_QUEUE_SEQUENTIAL: the next one when the driver no longer owns the one before.
+ * @AU_QUEUE_PARALLEL: as they come, while the driver owns fewer than @depth.
+ * @AU_QUEUE_MANUAL: the driver takes them with au_queue_next().
+ */
+enum au_queue_kind { AU_QUEUE_SEQUENTIAL, AU_QUEUE_PARALLEL, AU_QUEUE_MANUAL };
+
+/**
+ * enum au_queue_state - what a queue accepts and delivers.
+ * @AU_QUEUE_READY: accepts and delivers.
+ * @AU_QUEUE_STOPPED: accepts, does not deliver.
+ * @AU_QUEUE_DRAINING: refuses with -AU_EAGAIN, delivers what it has.
+ * @AU_QUEUE_PURGED: refuses with -AU_ECANCELED, cancels what it has and what the driver owns.
+ */
+enum au_queue_state {
+	AU_QUEUE_READY,
+	AU_QUEUE_STOPPED,
+	AU_QUEUE_DRAINING,
+	AU_QUEUE_PURGED,
+};
+
+/**
+ * struct au_queue_config - a queue of a unit.
+ * @size: sizeof(struct au_queue_config); see AU_HEAD.
+ * @abi: AU_ABI.
+ * @kind: how it delivers.
+ * @depth: PARALLEL: how many requests the driver owns at most (the hardware's depth); 0: no bound.
+ * @context: returned by au_queue_context().
+ * @deliver: a request becomes the driver's; it may complete it at once. SEQUENTIAL and PARALLEL.
+ * @ready: MANUAL: the queue went from empty to not empty. Optional.
+ * @settled: a stop, drain or purge is done: the driver owns no request of the queue. Optional.
+ */
+struct au_queue_config {
+	uint32_t size;
+	uint32_t abi;
+	enum au_queue_kind kind;
+	uint32_t depth;
+	void *context;
+	void (*deliver)(struct au_queue *queue, struct au_request *req);
+	void (*ready)(struct au_queue *queue);
+	void (*settled)(struct au_queue *queue, enum au_queue_state state);
+};
+
+/** au_queue_create - add a queue to a unit; the first one is the unit's default. In prepare(). */
+AU_API int au_queue_create(struct au_unit *unit, const struct au_queue_config *config,
+			   struct au_queue **queue);
+/** au_queue_route - send operation @op of the queue's unit here rather than to the default. */
+AU_API int au_queue_route(struct au_queue *queue, uint16_t op);
+/** au_queue_context - the @context of its configuration. */
+AU_API void *au_queue_context(const struct au_queue *queue);
+/** au_queue_next - take the oldest waiting request (MANUAL, or to run ahead); NULL when none. */
+AU_API struct au_request *au_queue_next(struct au_queue *queue);
+/** au_queue_state - its state. */
+AU_API enum au_queue_state au_queue_state(const struct au_queue *queue);
+/** au_queue_set_state - stop, drain, purge or restart it; settled() is called when that is done.
+ * Return: 0; -AU_EBUSY while an earlier change has not settled; -AU_EINVAL for DRAINING when
+ * stopped. */
+AU_API int au_queue_set_state(struct au_queue *queue, enum au_queue_state state);
+
+/* ------------------------------------------------------------------- units */
+
+/**
+ * struct au_unit_config - a unit of class "raw", whose requests reach the driver as they are.
+ * The other classes have their own function for adding a unit.
+ * @size: sizeof(struct au_unit_config); see AU_HEAD.
+ * @abi: AU_ABI.
+ * @context: returned by au_unit_context().
+ * @opened: the first client is there. Optional.
+ * @closed: the last client has gone; its requests are complete. Optional.
+ */
+struct au_unit_config {
+	uint32_t size;
+	uint32_t abi;
+	void *context;
+	void (*opened)(struct au_unit *unit);
+	void (*closed)(struct au_unit *unit);
+};
+
+/** au_unit_add - add a raw unit. In prepare(), or later for units that come and go. */
+AU_API int au_unit_add(struct au_device *dev, const struct au_unit_config *config,
+		       struct au_unit **unit);
+/** au_unit_remove - take a unit away: what it holds completes with -AU_ENODEV, clients are told. */
+AU_API void au_unit_remove(struct au_unit *unit);
+/** au_unit_context - the @context of its configuration. */
+AU_API void *au_unit_context(const struct au_unit *unit);
+/** au_unit_device - its device. */
+AU_API struct au_device *au_unit_device(const struct au_unit *unit);
+
+/**
+ * au_unit_event - tell every client of the unit. Coalesced per @kind while a client does not
+ * read: counts add up, @arg is the last one.
+ */
+AU_API void au_unit_event(struct au_unit *unit, uint16_t kind, uint32_t count, uint64_t arg0,
+			  uint64_t arg1);
+
+/* ------------------------------------------------------------------- lanes */
+
+/** au_device_lane - the device's lane @index (0 always exists), or NULL. */
+AU_API struct au_lane *au_device_lane(struct au_device *dev, unsigned int index);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
