@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+#
+# A small front for Meson: `make` builds, and every target first sees to the packages it needs.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+export BUILD
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja: | deps-build
+	meson setup $(BUILD) --prefix='$(PREFIX)'
+
+# run: the tour, five minutes of reading in one minute of watching
+run: deps-run all
+	@scripts/tour
+
+# test: everything, within ten minutes; the last line is "N passed, N failed"
+test: deps-test
+	@scripts/test
+
+# soak: the long forms of the tests, hours
+soak: deps-test
+	@scripts/test --soak
+
+lint: deps-lint
+	@scripts/lint
+
+bench: deps-bench
+	@scripts/bench
+
+fuzz: deps-fuzz
+	@scripts/fuzz
+
+install: all
+	@meson configure $(BUILD) -Dprefix='$(PREFIX)'
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-*
+
+deps-%:
+	@scripts/install-deps $*
+
+.PHONY: all run test soak lint bench fuzz install clean
+.PHONY: deps-build deps-run deps-test deps-lint deps-bench deps-fuzz

@@ -1,0 +1,4 @@
+
+struct bad_twice {
+	int size;
+};

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+#include <auriga/driver.h>
+#include <stdint.h>
+#include "regs.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#include "pci.h"
+#include "base/log.h"

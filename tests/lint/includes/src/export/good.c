@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#include <auriga/auriga.h>
+#include <stdio.h>

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#include <auriga/driver.h>
+#include "bus/pci.h"
