@@ -1,0 +1,9 @@
+
+
+int bad_index(void);
+int bad_index(void)
+{
+	int a[4] = { 0 };
+
+	return a[4];
+}

@@ -1,0 +1,5 @@
+
+
+int bad_format(int a) {
+  return a;
+}

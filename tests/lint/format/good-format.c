@@ -1,0 +1,6 @@
+
+
+int good_format(int a)
+{
+	return a;
+}
