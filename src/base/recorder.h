@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: Status page and flight recorder: what a host leaves behind
+ *
+ * One memfd, made and sealed by the manager, written by the host, read by the manager and
+ * `auriga crash` as hostile input. First page: the status page. Then the crash area. Then one ring
+ * of records per lane. Everything is preallocated and written with plain stores and atomics, so
+ * that it costs a few nanoseconds and survives SIGKILL.
+ */
+#ifndef AU_BASE_RECORDER_H
+#define AU_BASE_RECORDER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AU_RECORDER_MAGIC   0x52454331u
+#define AU_RECORDER_LANES   8
+#define AU_RECORDER_RECORDS 1024 /* per lane, 64 bytes each */
+#define AU_RECORDER_CRASH   (64u * 1024)
+
+/**
+ * struct au_lane_status - one lane's signs of life.
+ * @beat: the last sequence number asked for (AU_HM_BEAT) that the lane's loop has seen.
+ * @state: of the device state machine, for people.
+ * @completed: requests completed, ever; progress for the restart budget.
+ * @overdue_ms: how long the oldest request whose cancellation was asked for has been held by the
+ *	driver all the same; 0: none.
+ */
+struct au_lane_status {
+	_Atomic uint32_t beat;
+	_Atomic uint32_t state;
+	_Atomic uint64_t completed;
+	_Atomic uint32_t overdue_ms;
+	uint32_t reserved[11];
+};
+
+struct au_status {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t lanes;
+	_Atomic uint32_t crashed; /* the crash area is filled in */
+	uint32_t reserved[12];
+	struct au_lane_status lane[AU_RECORDER_LANES];
+};
+
+/** struct au_record - one entry of the flight recorder; @seq is stored last, 0: empty. */
+struct au_record {
+	uint64_t time_ns;
+	_Atomic uint32_t seq;
+	uint16_t point;	 /* enum au_trace_point, see trace.h */
+	uint16_t length; /* of text, for AU_TRACE_LOG */
+	union {
+		uint64_t arg[6];
+		char text[48];
+	};
+};
+_Static_assert(sizeof(struct au_record) == 64, "one cache line");
+
+/** struct au_crash - what the crash handler leaves: frames are addresses in modules listed by
+ * build-id. */
+struct au_crash {
+	int32_t signal;
+	int32_t code;
+	uint64_t address;
+	uint64_t time_ns;
+	uint32_t lane;
+	uint32_t frame_count;
+	uint64_t regs[24];
+	uint64_t frames[64];
+	uint32_t module_count;
+	uint32_t reserved;
+	struct {
+		uint64_t start, end, offset;
+		uint8_t build_id[20];
+		uint8_t build_id_size;
+		char path[107];
+	} modules[32];
+};
+_Static_assert(sizeof(struct au_crash) <= AU_RECORDER_CRASH, "fits");
+
+/** struct au_recorder - one mapping of it. */
+struct au_recorder {
+	struct au_status *status;
+	struct au_crash *crash;
+	struct au_record *records; /* AU_RECORDER_LANES times AU_RECORDER_RECORDS */
+	size_t size;
+	uint32_t next[AU_RECORDER_LANES]; /* private: the next sequence number, per lane */
+};
+
+/** au_recorder_size - bytes of the memfd. */
+size_t au_recorder_size(void);
+/** au_recorder_map - map @fd (sealed, checked) for a host (@write, initialised when empty) or a
+ * reader. */
+int au_recorder_map(int fd, bool write, struct au_recorder *rec);
+/** au_recorder_unmap - undo it. */
+void au_recorder_unmap(struct au_recorder *rec);
+/** au_recorder_note - add a record; the lane's thread only. */
+void au_recorder_note(struct au_recorder *rec, unsigned int lane, uint16_t point,
+		      const uint64_t *args, unsigned int count);
+/** au_recorder_text - add a line of text, split over records. */
+void au_recorder_text(struct au_recorder *rec, unsigned int lane, const char *text);
+
+/** au_memfd_sealed - make a memfd of @size bytes sealed against shrinking, growing and sealing. */
+int au_memfd_sealed(const char *name, size_t size);
+/** au_memfd_check - whether @fd is a memfd of at least @size bytes with those seals: 0, or -EPERM.
+ */
+int au_memfd_check(int fd, size_t size);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: The bus interface: how the framework reaches one PCI function
+ *
+ * A transport (vfio-user now; kernel VFIO later) fills in &struct au_bus_ops. A bus object belongs
+ * to one thread at a time: the lane. Every access can fail only one way: the function is gone.
+ * Reads then give all-ones, writes vanish, and @gone is set for good.
+ */
+#ifndef AU_BUS_BUS_H
+#define AU_BUS_BUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct au_bus;
+
+#define AU_BUS_BARS	     6
+#define AU_BUS_REGION_CONFIG 7 /* VFIO's index of the configuration space */
+
+/**
+ * struct au_bus_region - one region of the function.
+ * @size: bytes; 0: not there.
+ * @base: where it is mapped in this process, or NULL when each access is a message.
+ * @io: an I/O-port BAR.
+ */
+struct au_bus_region {
+	uint64_t size;
+	volatile void *base;
+	bool io;
+};
+
+/**
+ * struct au_bus_ops - a transport.
+ * @read: read @width (1, 2, 4, 8) bytes at @offset of @region, little endian.
+ * @write: write; @posted: it may reach the device later, but before the next read or write.
+ * @read_rep8: read one 8-bit register @count times (at most 256).
+ * @write_rep8: write @count bytes to one 8-bit register; posted.
+ * @irq_set: connect interrupt @index (0 INTx, 1 MSI, 2 MSI-X), @vector to eventfd @fd; -1:
+ * disconnect.
+ * @irq_unmask: unmask an INTx that masked itself when it fired.
+ * @reset: reset the function; -ENOTSUP when it has no reset.
+ * @wait_fd: a descriptor that becomes readable (or hangs up) when the server has gone, or -1.
+ * @close: let go of everything and free @bus.
+ */
+struct au_bus_ops {
+	int (*read)(struct au_bus *bus, unsigned int region, uint64_t offset, uint32_t width,
+		    uint64_t *value);
+	int (*write)(struct au_bus *bus, unsigned int region, uint64_t offset, uint32_t width,
+		     uint64_t value, bool posted);
+	int (*read_rep8)(struct au_bus *bus, unsigned int region, uint64_t offset, uint8_t *buf,
+			 uint32_t count);
+	int (*write_rep8)(struct au_bus *bus, unsigned int region, uint64_t offset,
+			  const uint8_t *buf, uint32_t count);
+	int (*irq_set)(struct au_bus *bus, unsigned int index, unsigned int vector, int fd);
+	int (*irq_unmask)(struct au_bus *bus, unsigned int index);
+	int (*reset)(struct au_bus *bus);
+	int (*wait_fd)(struct au_bus *bus);
+	void (*close)(struct au_bus *bus);
+};
+
+/**
+ * struct au_bus - a function in reach. A transport embeds it.
+ * @ops: the transport.
+ * @regions: by VFIO region index.
+ * @gone: it does not answer any more.
+ * @address: as people write it, "vfio-user:/run/x.sock".
+ */
+struct au_bus {
+	const struct au_bus_ops *ops;
+	struct au_bus_region regions[9];
+	bool gone;
+	char address[128];
+};
+
+/**
+ * struct au_bus_session - an open session, in a form that can be sent to another process: the
+ * manager opens and resets, the host adopts. The descriptor travels beside it.
+ */
+struct au_bus_session {
+	uint32_t size;
+	uint32_t transport; /* 1: vfio-user */
+	uint32_t max_data;  /* bytes of one access message */
+	uint32_t max_fds;
+	uint32_t write_multiple; /* 1: REGION_WRITE_MULTI was negotiated */
+	uint32_t next_id;	 /* first free message id */
+	uint32_t flags;		 /* VFIO_DEVICE_FLAGS_* */
+	uint32_t reserved;
+};
+
+/**
+ * au_vfu_open - connect to a vfio-user server, negotiate, and quiet the function: bus mastering
+ * off, INTx disabled, interrupts disconnected, reset by the gentlest means there is (none, when it
+ * has no reset). The manager calls this; it never blocks longer than @timeout_ms in all.
+ * @error: one line on failure, @error_size bytes.
+ * Return: the connected descriptor with @session filled in, or a negative errno.
+ */
+int au_vfu_open(const char *path, int timeout_ms, struct au_bus_session *session, char *error,
+		size_t error_size);
+
+/** au_vfu_adopt - make a bus of an open session; owns @fd from then on, also on failure. */
+int au_vfu_adopt(int fd, const struct au_bus_session *session, const char *address,
+		 struct au_bus **bus);
+
+/* PCI core, on any transport. */
+
+/** au_pci_enable - switch memory, I/O decoding and (if @master) bus mastering on or off. */
+int au_pci_enable(struct au_bus *bus, bool decode, bool master, bool intx);
+/** au_pci_ids - vendor << 16 | device, and the 24-bit class code. */
+int au_pci_ids(struct au_bus *bus, uint32_t *vendor_device, uint32_t *class_code);
+/** au_pci_capability - offset of the first capability @id, or 0; a bounded walk. */
+uint32_t au_pci_capability(struct au_bus *bus, uint8_t id);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: What client and manager, and manager and host, say to each other
+ *
+ * Both are SOCK_SEQPACKET UNIX sockets: a message is one packet, descriptors travel with it. Either
+ * peer checks length, type and every field. Texts are JSON where they are for people or for change.
+ */
+#ifndef AU_CHANNEL_PROTOCOL_H
+#define AU_CHANNEL_PROTOCOL_H
+
+#include <stdint.h>
+
+#define AU_PROTO_MAGIC	 0x41525541u /* "AURA" */
+#define AU_PROTO_VERSION 1
+#define AU_MSG_MAX	 (32 * 1024)
+#define AU_MSG_FDS	 16
+
+/** struct au_msg_head - every message starts with it. */
+struct au_msg_head {
+	uint32_t magic;
+	uint16_t version; /* of the sender */
+	uint16_t type;	  /* AU_CM_*, AU_HM_* */
+	uint32_t length;  /* whole message */
+	uint32_t reserved;
+};
+
+/* ------------------- client and manager, on RUNTIME_DIR/dev/UNIT (the manager listens) */
+
+enum au_client_msg {
+	AU_CM_HELLO = 1,   /* client: struct au_cm_hello */
+	AU_CM_CHANNEL = 2, /* manager: struct au_cm_channel + [rings, doorbell, pool] */
+	AU_CM_DOWN = 3,	   /* manager: the host has died or was stopped; wait */
+	AU_CM_ERROR = 4,   /* manager: struct au_cm_error; the connection ends */
+};
+
+/**
+ * struct au_cm_hello - open, or take up again after the manager's death (@token not 0).
+ */
+struct au_cm_hello {
+	struct au_msg_head head;
+	uint16_t version_min, version_max; /* of the rings, AU_WIRE_VERSION */
+	uint32_t flags;			   /* AU_OPEN_QUIET */
+	uint64_t features;		   /* none yet */
+	uint32_t depth;
+	uint32_t buffer_size;
+	uint64_t token[2];   /* from the last AU_CM_CHANNEL; 0: a new client */
+	uint32_t generation; /* that the client is attached to; 0: none */
+	uint32_t reserved;
+};
+
+#define AU_CH_FAULT 1u /* the earlier host died by the driver's own fault */
+#define AU_CH_KEEP  2u /* after the manager's death: the channel you have is still good; no fds */
+
+/**
+ * struct au_cm_channel - a channel to the host of this generation. At the first one of a client the
+ * pool comes too; afterwards it is kept.
+ */
+struct au_cm_channel {
+	struct au_msg_head head;
+	uint16_t version;
+	uint16_t flags; /* AU_CH_* */
+	uint32_t generation;
+	uint64_t features;
+	uint64_t token[2];
+	uint32_t channel;
+	uint32_t depth;
+	uint32_t buffer_size;
+	uint32_t reserved;
+	char unit[32];
+	char cls[16];
+};
+
+struct au_cm_error {
+	struct au_msg_head head;
+	int32_t error; /* negative errno */
+	char text[236];
+};
+
+/* ------------------- manager and host, on a socketpair, later on RUNTIME_DIR/hosts/DEVICE */
+
+enum au_host_msg {
+	/* manager to host */
+	AU_HM_START = 32, /* JSON + descriptors, see below; first message */
+	AU_HM_OPEN = 33,  /* struct au_hm_open + [rings, doorbell, pool] */
+	AU_HM_CLOSE = 34, /* struct au_hm_channel: the client has gone */
+	AU_HM_BEAT = 35,  /* struct au_hm_beat: each lane shows life in the status page */
+	AU_HM_STOP = 36,  /* go down in order and exit */
+	AU_HM_QUERY =
+		37, /* answered by AU_HM_ANSWER: JSON about device, history, channels, sandbox */
+	AU_HM_ADOPT = 38, /* a new manager: answered by AU_HM_ADOPTED */
+	/* host to manager */
+	AU_HM_READY = 64,  /* JSON: units, times, layers */
+	AU_HM_FAILED = 65, /* struct au_hm_failed: start failed; the host exits */
+	AU_HM_ENDED =
+		66, /* struct au_hm_channel: the client broke the rules, the channel is closed */
+	AU_HM_GONE = 67,    /* the device was removed by surprise */
+	AU_HM_UNITS = 68,   /* JSON: units were added or removed */
+	AU_HM_ANSWER = 69,  /* JSON */
+	AU_HM_ADOPTED = 70, /* JSON + the descriptors of AU_HM_START that outlive a host */
+	AU_HM_LOG = 71,	    /* text: one line for the manager's log */
+	AU_HM_SERVING = 72, /* head only: the gate is open, replay is over */
+};
+
+/*
+ * AU_HM_START: {"name", "driver", "address", "params": ["k=v"...], "generation", "from": "off" or
+ * "failed", "verify": bool, "replays": how many channels will replay, "session": hex of struct
+ * au_bus_session or absent, "fds": {"module": i, "status": i, "state": i, "retained": i, "session":
+ * i, "listen": i}, "state_fresh", "retained_fresh", "uid", "gid", "sandbox": {...}} after the head.
+ * Indexes are into the descriptors of the message.
+ *
+ * AU_HM_READY: {"units": [{"index", "class"}], "layers": [...], "times_us": {"loaded", "sandboxed",
+ * "started"}}.
+ *
+ * AU_HM_ADOPTED: {"name", "driver", "address", "generation", "units": [...], "layers": [...],
+ * "channels": [{"channel", "unit", "token": "32 hex digits", "depth", "buffer_size"}]} + [status,
+ * state, retained if any].
+ */
+
+struct au_hm_open {
+	struct au_msg_head head;
+	uint32_t channel;
+	uint32_t unit;
+	uint32_t depth;
+	uint32_t buffer_size; /* the pool is depth times this */
+	uint32_t flags;	      /* AU_OPEN_QUIET; AU_HM_REPLAYS */
+	uint32_t generation;
+	uint64_t token[2];
+};
+#define AU_HM_REPLAYS 0x10000u
+
+struct au_hm_channel {
+	struct au_msg_head head;
+	uint32_t channel;
+	int32_t reason; /* negative errno */
+	char text[120];
+};
+
+struct au_hm_beat {
+	struct au_msg_head head;
+	uint32_t seq;
+	uint32_t reserved;
+};
+
+struct au_hm_failed {
+	struct au_msg_head head;
+	int32_t error;
+	char stage[16]; /* "load", "sandbox", "prepare", "d0_entry", ... */
+	char text[220];
+};
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: The framework, as whoever runs a driver sees it
+ *
+ * auriga-host and the inproc half of libauriga embed the framework through this header; class code
+ * (src/class) uses the class part of it. Everything of a device runs on its lane; functions marked
+ * "lane" may be called only there (see auf_lane_call()).
+ */
+#ifndef AU_FRAMEWORK_FRAMEWORK_H
+#define AU_FRAMEWORK_FRAMEWORK_H
+
+#include "auriga/driver.h"
+
+#include <stdatomic.h>
+
+struct au_bus;
+struct au_note;
+struct au_recorder;
+struct auf_handle;
+struct auf_source;
+struct au_event;
+
+/* ------------------------------------------------------------------- lanes */
+
+/**
+ * enum auf_runner - who runs a lane.
+ * @AUF_RUNNER_THREAD: a thread of its own.
+ * @AUF_RUNNER_APP: whoever calls auf_lane_poll(); one at a time, the caller sees to it.
+ */
+enum auf_runner { AUF_RUNNER_THREAD, AUF_RUNNER_APP };
+
+/**
+ * struct auf_source - something that a lane polls: a channel, an interrupt, a bus.
+ * @poll: do at most @budget units of work; returns how many were done.
+ * @arm: before sleeping: ask to be woken through @fd, and look once more. Returns whether there is
+ *	nothing to do. Optional.
+ * @disarm: after sleeping. Optional.
+ * @fd: watched (EPOLLIN) while asleep; also looked at now and then while busy when @poll_on_fd.
+ *	-1: none.
+ * @poll_on_fd: poll only when @fd was seen readable (interrupts, sockets), not every turn (rings).
+ */
+struct auf_source {
+	unsigned int (*poll)(struct auf_source *src, unsigned int budget);
+	bool (*arm)(struct auf_source *src);
+	void (*disarm)(struct auf_source *src);
+	int fd;
+	bool poll_on_fd;
+	/* private: */
+	bool ready;
+	struct au_lane *lane;
+	struct auf_source *next;
+};
+
+/** auf_lane_create - make a lane. @spin_us: how long to spin before sleeping, at most. */
+int auf_lane_create(enum auf_runner runner, unsigned int index, unsigned int spin_us,
+		    struct au_recorder *recorder, struct au_lane **lane);
+/** auf_lane_destroy - stop the runner and free the lane; its devices must be gone. */
+void auf_lane_destroy(struct au_lane *lane);
+/** auf_lane_call - run @fn on the lane and wait for it; at once when already there (or APP). */
+int auf_lane_call(struct au_lane *lane, int (*fn)(void *arg), void *arg);
+/** auf_lane_wake - make the lane look at its sources and work. Any thread. */
+void auf_lane_wake(struct au_lane *lane);
+/** auf_lane_add - add a source. Lane. */
+int auf_lane_add(struct au_lane *lane, struct auf_source *src);
+/** auf_lane_remove - remove a source; safe from within its own poll(). Lane. */
+void auf_lane_remove(struct au_lane *lane, struct auf_source *src);
+/** auf_lane_poll - APP runner: one turn. Returns the work done. */
+unsigned int auf_lane_poll(struct au_lane *lane);
+/** auf_lane_arm - APP runner: before sleeping on auf_lane_fd(); true when nothing is pending.
+ * @timeout_ms gets the time until the next timer, -1 for none. */
+bool auf_lane_arm(struct au_lane *lane, int *timeout_ms);
+/** auf_lane_disarm - APP runner: after sleeping. */
+void auf_lane_disarm(struct au_lane *lane);
+/** auf_lane_fd - APP runner: an epoll descriptor over the sources' descriptors and the next timer.
+ */
+int auf_lane_fd(struct au_lane *lane);
+/** auf_lane_beat - ask for a sign of life: the lane's loop stores @seq in the recorder's status
+ * page. Any thread; does not wait. */
+void auf_lane_beat(struct au_lane *lane, uint32_t seq);
+/** auf_lane_thread - true when called on the lane. */
+bool auf_lane_current(const struct au_lane *lane);
+/** auf_lane_now_ms - the lane's clock. Lane. */
+uint64_t auf_lane_now_ms(const struct au_lane *lane);
+
+/* ----------------------------------------------------------------- devices */
+
+enum auf_notice {
+	AUF_UNIT_ADDED,	  /* object: the unit */
+	AUF_UNIT_REMOVED, /* object: the unit; still valid during the call */
+	AUF_DEVICE_GONE,  /* surprise removal has begun */
+	AUF_GATE_OPEN,	  /* queues deliver: replay is over */
+};
+
+/**
+ * struct auf_device_config - a device to start.
+ * @name: its name, "serial0".
+ * @driver: from the module.
+ * @note: the module's parsed note.
+ * @params: "key=value" strings, NULL-terminated; checked against @note.
+ * @bus: NULL for a virtual device. The device owns it from auf_device_create() on.
+ * @lane: where it runs.
+ * @recorder: status page and flight recorder, or NULL.
+ * @retained, @retained_size, @retained_fresh: the driver's retained memory.
+ * @state, @state_size, @state_fresh: class state of all units; outlives the host. Hostile input
+ *	unless fresh.
+ * @generation: of the host, from 1.
+ * @from: AU_POWER_OFF, or AU_POWER_FAILED when an earlier host died.
+ * @hold_gate: queues do not deliver until auf_device_open_gate().
+ * @verify: the verifier's rules are on.
+ * @notify: called on the lane.
+ * @context: for @notify.
+ */
+struct auf_device_config {
+	const char *name;
+	const struct au_driver *driver;
+	const struct au_note *note;
+	const char *const *params;
+	struct au_bus *bus;
+	struct au_lane *lane;
+	struct au_recorder *recorder;
+	void *retained;
+	size_t retained_size;
+	bool retained_fresh;
+	void *state;
+	size_t state_size;
+	bool state_fresh;
+	uint32_t generation;
+	enum au_power from;
+	bool hold_gate;
+	bool verify;
+	void (*notify)(void *context, struct au_device *dev, enum auf_notice what, void *object);
+	void *context;
+};
+
+#define AUF_UNITS_MAX  16
+#define AUF_UNIT_STATE (128u * 1024) /* bytes of class state per unit */
+#define AUF_STATE_SIZE (AUF_UNITS_MAX * AUF_UNIT_STATE)
+
+/** auf_device_create - check everything and make the device; nothing of the driver runs yet.
+ * @error: one line on failure. Any thread. */
+int auf_device_create(const struct auf_device_config *config, struct au_device **dev, char *error,
+		      size_t error_size);
+/** auf_device_start - prepare, d0_entry, restore class state, interrupts, queues, io_start. Any
+ * thread; waits. On failure the way down has been gone already. */
+int auf_device_start(struct au_device *dev);
+/** auf_device_stop - the way down: io_stop, queues, interrupts, d0_exit, release; what is
+ * outstanding completes with -ENODEV. Any thread; waits; never fails. */
+void auf_device_stop(struct au_device *dev);
+/** auf_device_destroy - free a stopped device. */
+void auf_device_destroy(struct au_device *dev);
+/** auf_device_open_gate - let queues deliver. Lane. */
+void auf_device_open_gate(struct au_device *dev);
+/** auf_device_surprise - the device is gone: surprise_removed(), then everything completes with
+ * -ENODEV and the way down is gone. Lane. */
+void auf_device_surprise(struct au_device *dev);
+/** auf_device_history - the state machine's history as text, newest last. Lane. */
+size_t auf_device_history(struct au_device *dev, char *buf, size_t size);
+/** auf_device_state_name - "created", "prepared", "d0", ... Any thread. */
+const char *auf_device_state_name(const struct au_device *dev);
+/** auf_device_unit - the unit with that index, or NULL. Lane. */
+struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index);
+
+/* ------------------------------------------------- handles: who sends requests */
+
+/**
+ * struct auf_progress - how far a request has come, in memory that outlives the host. Stored around
+ * each access to the device by whoever runs the request; read by the client after a death.
+ * @started: bytes handed to the device, or taken from it.
+ * @done: bytes that certainly are. started - done are uncertain.
+ * @flags: AUF_OWNED, AUF_SOLO.
+ */
+struct auf_progress {
+	_Atomic uint32_t started;
+	_Atomic uint32_t done;
+	_Atomic uint32_t flags;
+	uint32_t reserved;
+};
+#define AUF_OWNED 1u /* the driver has owned it */
+#define AUF_SOLO  2u /* ... with no other suspect: if the host dies now, this one did it */
+
+/**
+ * struct auf_submit - a request on its way in.
+ * @tag: given back at completion.
+ * @progress: never NULL.
+ * @started, @done: of an earlier generation, for AU_REQ_REPLAY; hostile input.
+ * @suspect: deliver it alone.
+ */
+struct auf_submit {
+	uint16_t op;
+	uint16_t flags;
+	uint32_t length;
+	uint64_t arg[2];
+	void *data;
+	uint32_t timeout_ms;
+	uint32_t started;
+	uint32_t done;
+	bool suspect;
+	uint64_t tag;
+	struct auf_progress *progress;
+};
+
+/**
+ * struct auf_handle_config - a handle: one client's way to one unit.
+ * @depth: request slots, preallocated.
+ * @quiet: AU_OPEN_QUIET.
+ * @replaying: the handle lived in an earlier generation.
+ * @complete: a request is done; called on the lane, for each submitted one exactly once.
+ * @event: something happened on the unit; may be called at any time on the lane.
+ */
+struct auf_handle_config {
+	uint32_t depth;
+	bool quiet;
+	bool replaying;
+	void (*complete)(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
+			 uint32_t result, uint16_t device_status);
+	void (*event)(struct auf_handle *handle, const struct au_event *event);
+	void *context;
+};
+
+/** auf_handle_open - open a handle on a unit. Lane. */
+int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config,
+		    struct auf_handle **handle);
+/** auf_handle_context - the @context of its configuration. */
+void *auf_handle_context(const struct auf_handle *handle);
+/** auf_handle_close - cancel what is outstanding and free the handle when the driver has let go of
+ * its requests; @closed(context) is then called (at once when nothing is outstanding). complete()
+ * and event() are not called any more. Lane. */
+void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), void *context);
+/** auf_submit - hand a request in at @slot (< depth, must be free: -EBUSY otherwise). May complete
+ * it before it returns. A refusal by class or queue is a completion, not an error of this call.
+ * Lane. */
+int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit *submit);
+/** auf_cancel - ask for cancellation of the request at @slot if its tag is @tag. Lane. */
+int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
+
+/* ----------------------------------------------------------------- classes */
+
+/**
+ * struct auf_class - a class of units. All called on the lane.
+ * @name: "serial".
+ * @submit: check a request and take it, or complete it with an error. NULL: it goes to the unit's
+ *	queues at once.
+ * @opened: a handle is there; @first: no other is.
+ * @closed: a handle has gone, its requests are complete; @last: no other is left.
+ * @restore: after d0_entry(), before interrupts: program the settings in force.
+ * @suspend: before d0_exit().
+ * @remove: free the class' part of the unit.
+ */
+struct auf_class {
+	const char *name;
+	void (*submit)(struct au_unit *unit, struct au_request *req);
+	void (*opened)(struct au_unit *unit, struct auf_handle *handle, bool first, bool quiet);
+	void (*closed)(struct au_unit *unit, struct auf_handle *handle, bool last);
+	int (*restore)(struct au_unit *unit, enum au_power from);
+	void (*suspend)(struct au_unit *unit);
+	void (*remove)(struct au_unit *unit);
+};
+
+/** auf_unit_add - add a unit of a class; @priv is the class' part of it. */
+int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
+		 struct au_unit **unit);
+/** auf_unit_priv - the class' part. */
+void *auf_unit_priv(const struct au_unit *unit);
+/** auf_unit_state - the unit's class state, AUF_UNIT_STATE bytes that outlive the host. */
+void *auf_unit_state(struct au_unit *unit, bool *fresh);
+/** auf_unit_index - 0, 1, ... within its device. */
+unsigned int auf_unit_index(const struct au_unit *unit);
+/** auf_unit_class - its class. */
+const struct auf_class *auf_unit_class(const struct au_unit *unit);
+/** auf_queue_put - class: let a request that submit() took go on to a queue. */
+void auf_queue_put(struct au_queue *queue, struct au_request *req);
+/** auf_request_progress - where its progress is kept. */
+struct auf_progress *auf_request_progress(struct au_request *req);
+/** auf_request_replay - the started and done that a replay came with. */
+void auf_request_replay(const struct au_request *req, uint32_t *started, uint32_t *done);
+/** auf_request_owner - the handle it came from, and its tag. */
+struct auf_handle *auf_request_owner(const struct au_request *req, uint64_t *tag);
+
+#endif
