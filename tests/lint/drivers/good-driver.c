@@ -1,20 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#include <auriga/driver.h>
 
-#include <stdint.h>
-
-extern uint32_t au_known(void *device);
-extern void *memcpy(void *to, const void *from, unsigned long length);
-
-static uint32_t good_callback(void *device)
-{
-	return au_known(device);
-}
+AU_DRIVER_NOTE(AU_NAME("fixture") AU_VERSION("1.0") AU_CLASS("raw"));
 
 /* Needs relocation, so it lies in .data.rel.ro. */
-extern uint32_t (*const good_descriptor[2])(void *);
-uint32_t (*const good_descriptor[2])(void *) = { good_callback, good_callback };
+static const char *const names[] = { "a", "b" };
 
-void good_copy(void *to, const void *from, unsigned long length);
-void good_copy(void *to, const void *from, unsigned long length)
+static int fixture_prepare(struct au_device *dev)
 {
-	memcpy(to, from, length);
+	au_log(dev, AU_LOG_INFO, "%s", names[au_param_uint(dev, "name")]);
+	return 0;
 }
+
+AU_DRIVER = {
+	AU_HEAD(struct au_driver),
+	.prepare = fixture_prepare,
+};
