@@ -165,7 +165,7 @@ struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index);
 /**
  * struct auf_progress - how far a request has come, in memory that outlives the host. Stored around
  * each access to the device by whoever runs the request; read by the client after a death.
- * @started: bytes handed to the device, or taken from it.
+ * @started: bytes handed to the device; by class for other operations.
  * @done: bytes that certainly are. started - done are uncertain.
  * @flags: AUF_OWNED, AUF_SOLO.
  */
@@ -240,21 +240,32 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
  * @name: "serial".
  * @submit: check a request and take it, or complete it with an error. NULL: it goes to the unit's
  *	queues at once.
- * @opened: a handle is there; @first: no other is.
+ * @opened: a handle is there; @flags: AUF_OPEN_*. Optional, like all that follow.
  * @closed: a handle has gone, its requests are complete; @last: no other is left.
  * @restore: after d0_entry(), before interrupts: program the settings in force.
+ * @gate: replay is over, queues are about to deliver. Called once per start, also when nothing was
+ *	replayed.
  * @suspend: before d0_exit().
  * @remove: free the class' part of the unit.
  */
 struct auf_class {
 	const char *name;
 	void (*submit)(struct au_unit *unit, struct au_request *req);
-	void (*opened)(struct au_unit *unit, struct auf_handle *handle, bool first, bool quiet);
+	void (*opened)(struct au_unit *unit, struct auf_handle *handle, uint32_t flags);
 	void (*closed)(struct au_unit *unit, struct auf_handle *handle, bool last);
 	int (*restore)(struct au_unit *unit, enum au_power from);
+	void (*gate)(struct au_unit *unit);
 	void (*suspend)(struct au_unit *unit);
 	void (*remove)(struct au_unit *unit);
 };
+
+#define AUF_OPEN_FIRST	   1u /* no other handle is open */
+#define AUF_OPEN_QUIET	   2u /* AU_OPEN_QUIET */
+#define AUF_OPEN_REPLAYING 4u /* the handle lived in an earlier generation */
+
+/** auf_handle_event - an event for one handle alone; au_unit_event() tells them all. Lane. */
+void auf_handle_event(struct auf_handle *handle, uint16_t kind, uint32_t count, uint64_t arg0,
+		      uint64_t arg1);
 
 /** auf_unit_add - add a unit of a class; @priv is the class' part of it. */
 int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
