@@ -29,12 +29,17 @@ struct au_msg_head {
 enum au_client_msg {
 	AU_CM_HELLO = 1,   /* client: struct au_cm_hello */
 	AU_CM_CHANNEL = 2, /* manager: struct au_cm_channel + [rings, doorbell, pool] */
-	AU_CM_DOWN = 3,	   /* manager: the host has died or was stopped; wait */
-	AU_CM_ERROR = 4,   /* manager: struct au_cm_error; the connection ends */
+	AU_CM_DOWN = 3,	   /* manager: head only: the host has died or was stopped; wait */
+	AU_CM_ERROR = 4,   /* manager: struct au_cm_error; the connection ends: the device is
+			    * detached (-ENODEV), quarantined (-EIO), ... */
 };
 
 /**
  * struct au_cm_hello - open, or take up again after the manager's death (@token not 0).
+ *
+ * With a token comes the client's pool as the one descriptor: a new manager has no other way to
+ * it. The manager checks its seals and size before it goes to a host. The answer is then a channel
+ * with AU_CH_KEEP when the host lives, or one with rings and doorbell when it died meanwhile.
  */
 struct au_cm_hello {
 	struct au_msg_head head;
@@ -82,20 +87,22 @@ enum au_host_msg {
 	/* manager to host */
 	AU_HM_START = 32, /* JSON + descriptors, see below; first message */
 	AU_HM_OPEN = 33,  /* struct au_hm_open + [rings, doorbell, pool] */
-	AU_HM_CLOSE = 34, /* struct au_hm_channel: the client has gone */
+	AU_HM_CLOSE = 34, /* struct au_hm_channel: the client has gone; AU_HM_ENDED answers */
 	AU_HM_BEAT = 35,  /* struct au_hm_beat: each lane shows life in the status page */
-	AU_HM_STOP = 36,  /* go down in order and exit */
+	AU_HM_STOP = 36,  /* go down in order and exit with status 0; from now on nothing is
+			   * completed on the channels: the clients replay, or are told otherwise */
 	AU_HM_QUERY =
 		37, /* answered by AU_HM_ANSWER: JSON about device, history, channels, sandbox */
 	AU_HM_ADOPT = 38, /* a new manager: answered by AU_HM_ADOPTED */
 	/* host to manager */
 	AU_HM_READY = 64,  /* JSON: units, times, layers */
 	AU_HM_FAILED = 65, /* struct au_hm_failed: start failed; the host exits */
-	AU_HM_ENDED =
-		66, /* struct au_hm_channel: the client broke the rules, the channel is closed */
-	AU_HM_GONE = 67,    /* the device was removed by surprise */
-	AU_HM_UNITS = 68,   /* JSON: units were added or removed */
-	AU_HM_ANSWER = 69,  /* JSON */
+	AU_HM_ENDED = 66,  /* struct au_hm_channel: the channel is closed and its pool let go: after
+			    * AU_HM_CLOSE (reason 0), or because the client broke the rules, or
+			    * because AU_HM_OPEN failed */
+	AU_HM_GONE = 67,   /* the device was removed by surprise */
+	AU_HM_UNITS = 68,  /* JSON: units were added or removed */
+	AU_HM_ANSWER = 69, /* JSON */
 	AU_HM_ADOPTED = 70, /* JSON + the descriptors of AU_HM_START that outlive a host */
 	AU_HM_LOG = 71,	    /* text: one line for the manager's log */
 	AU_HM_SERVING = 72, /* head only: the gate is open, replay is over */

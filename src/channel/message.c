@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include "channel/message.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+union message_control {
+	char buf[CMSG_SPACE(AU_MSG_FDS * sizeof(int))];
+	struct cmsghdr align;
+};
+
+static int message_sendv(int sock, struct iovec *iov, size_t parts, const int *fds,
+			 unsigned int fd_count)
+{
+	union message_control control = { 0 };
+	struct msghdr hdr = { .msg_iov = iov, .msg_iovlen = parts };
+	ssize_t n;
+
+	if (fd_count > AU_MSG_FDS)
+		return -EINVAL;
+	if (fd_count) {
+		struct cmsghdr *cmsg = &control.align;
+
+		hdr.msg_control = control.buf;
+		hdr.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
+	}
+	do
+		n = sendmsg(sock, &hdr, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+static void message_head(struct au_msg_head *head, size_t length)
+{
+	head->magic = AU_PROTO_MAGIC;
+	head->version = AU_PROTO_VERSION;
+	head->length = (uint32_t)length;
+	head->reserved = 0;
+}
+
+int au_msg_send(int sock, void *msg, size_t length, const int *fds, unsigned int fd_count)
+{
+	struct iovec iov = { .iov_base = msg, .iov_len = length };
+
+	if (length < sizeof(struct au_msg_head) || length > AU_MSG_MAX)
+		return -EMSGSIZE;
+	message_head(msg, length);
+	return message_sendv(sock, &iov, 1, fds, fd_count);
+}
+
+int au_msg_send_text(int sock, uint16_t type, const char *text, const int *fds,
+		     unsigned int fd_count)
+{
+	struct au_msg_head head = { .type = type };
+	size_t length = strlen(text);
+	struct iovec iov[2] = {
+		{ .iov_base = &head, .iov_len = sizeof(head) },
+		{ .iov_base = (void *)(uintptr_t)text, .iov_len = length },
+	};
+
+	if (length > AU_MSG_MAX - sizeof(head))
+		return -EMSGSIZE;
+	message_head(&head, sizeof(head) + length);
+	return message_sendv(sock, iov, 2, fds, fd_count);
+}
+
+void au_msg_close(int fds[AU_MSG_FDS])
+{
+	for (unsigned int i = 0; i < AU_MSG_FDS; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+/* Every descriptor must be taken, also those of a message that is refused. */
+static void message_take_fds(struct msghdr *hdr, int fds[AU_MSG_FDS])
+{
+	unsigned int count = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c)) {
+		size_t bytes;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		bytes = c->cmsg_len - CMSG_LEN(0);
+		for (size_t i = 0; i < bytes / sizeof(int); i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (count < AU_MSG_FDS)
+				fds[count++] = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+int au_msg_recv(int sock, void *msg, size_t size, int fds[AU_MSG_FDS])
+{
+	union message_control control;
+	struct iovec iov = { .iov_base = msg, .iov_len = size - 1 };
+	struct msghdr hdr = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	const struct au_msg_head *head = msg;
+	int mine[AU_MSG_FDS];
+	ssize_t n;
+
+	for (unsigned int i = 0; i < AU_MSG_FDS; i++)
+		mine[i] = -1;
+	if (fds)
+		memcpy(fds, mine, sizeof(mine));
+	do
+		n = recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	message_take_fds(&hdr, mine);
+	if (n == 0) {
+		au_msg_close(mine);
+		return 0;
+	}
+	if ((hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || n < (ssize_t)sizeof(*head) ||
+	    head->magic != AU_PROTO_MAGIC || head->length != (uint32_t)n || head->version == 0) {
+		au_msg_close(mine);
+		return -EPROTO;
+	}
+	((char *)msg)[n] = 0;
+	if (fds)
+		memcpy(fds, mine, sizeof(mine));
+	else
+		au_msg_close(mine);
+	return (int)n;
+}
