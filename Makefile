@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 export BUILD
 
-all: $(BUILD)/build.ninja
+all: deps-build $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
 $(BUILD)/build.ninja: | deps-build
@@ -41,8 +41,8 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
 
-deps-%:
-	@scripts/install-deps $*
+DEPS = deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
+$(DEPS):
+	@scripts/install-deps $(@:deps-%=%)
 
-.PHONY: all run test soak lint bench fuzz install clean
-.PHONY: deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
+.PHONY: all run test soak lint bench fuzz install clean $(DEPS)
