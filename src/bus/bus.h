@@ -3,8 +3,16 @@
  * DOC: The bus interface: how the framework reaches one PCI function
  *
  * A transport (vfio-user now; kernel VFIO later) fills in &struct au_bus_ops. A bus object belongs
- * to one thread at a time: the lane. Every access can fail only one way: the function is gone.
- * Reads then give all-ones, writes vanish, and @gone is set for good.
+ * to one thread at a time: the lane. An access blocks until the device has answered, at most for
+ * the session's time-out. Every access can fail only one way that lasts: the function is gone.
+ * Reads then give all-ones, writes vanish, @gone is set for good and @why says why, once: whoever
+ * runs the device logs it.
+ *
+ * Errors of an access: -ENODEV: gone; -EINVAL: not inside the region; -EIO: the device refused it.
+ * The values read are all-ones in each case, as they are on hardware.
+ *
+ * Posted writes are gathered: they leave, in order, with the next read, write or write_rep8(), or
+ * with flush(). The lane calls au_bus_flush() at the end of each turn, so that none lingers.
  */
 #ifndef AU_BUS_BUS_H
 #define AU_BUS_BUS_H
@@ -14,6 +22,14 @@
 #include <stdint.h>
 
 struct au_bus;
+
+/** enum au_bus_kind - how a device is reached. */
+enum au_bus_kind {
+	AU_BUS_VIRTUAL = 0, /* it is not: there is no hardware below */
+	AU_BUS_VFIO_USER = 1,
+	AU_BUS_VFIO = 2,
+	AU_BUS_VHOST_USER = 3,
+};
 
 #define AU_BUS_BARS	     6
 #define AU_BUS_REGION_CONFIG 7 /* VFIO's index of the configuration space */
@@ -34,13 +50,15 @@ struct au_bus_region {
  * struct au_bus_ops - a transport.
  * @read: read @width (1, 2, 4, 8) bytes at @offset of @region, little endian.
  * @write: write; @posted: it may reach the device later, but before the next read or write.
- * @read_rep8: read one 8-bit register @count times (at most 256).
- * @write_rep8: write @count bytes to one 8-bit register; posted.
+ * @read_rep8: read one 8-bit register @count times (at most 256), in one round trip.
+ * @write_rep8: write @count bytes to one 8-bit register; posted, but sent before it returns.
+ * @flush: send the posted writes that wait; see au_bus_flush().
  * @irq_set: connect interrupt @index (0 INTx, 1 MSI, 2 MSI-X), @vector to eventfd @fd; -1:
  * disconnect.
  * @irq_unmask: unmask an INTx that masked itself when it fired.
  * @reset: reset the function; -ENOTSUP when it has no reset.
- * @wait_fd: a descriptor that becomes readable (or hangs up) when the server has gone, or -1.
+ * @wait_fd: a descriptor that becomes readable (or hangs up) when attend() should be called, or -1.
+ * @attend: look at what arrived unasked: sets @gone when the server has gone. Does not block.
  * @close: let go of everything and free @bus.
  */
 struct au_bus_ops {
@@ -52,10 +70,12 @@ struct au_bus_ops {
 			 uint32_t count);
 	int (*write_rep8)(struct au_bus *bus, unsigned int region, uint64_t offset,
 			  const uint8_t *buf, uint32_t count);
+	int (*flush)(struct au_bus *bus);
 	int (*irq_set)(struct au_bus *bus, unsigned int index, unsigned int vector, int fd);
 	int (*irq_unmask)(struct au_bus *bus, unsigned int index);
 	int (*reset)(struct au_bus *bus);
 	int (*wait_fd)(struct au_bus *bus);
+	void (*attend)(struct au_bus *bus);
 	void (*close)(struct au_bus *bus);
 };
 
@@ -64,14 +84,25 @@ struct au_bus_ops {
  * @ops: the transport.
  * @regions: by VFIO region index.
  * @gone: it does not answer any more.
+ * @pending: posted writes wait for a flush.
+ * @why: one line about why it is gone; empty before.
  * @address: as people write it, "vfio-user:/run/x.sock".
  */
 struct au_bus {
 	const struct au_bus_ops *ops;
 	struct au_bus_region regions[9];
 	bool gone;
+	bool pending;
+	char why[160];
 	char address[128];
 };
+
+/** au_bus_flush - send posted writes that wait. Costs one load when there are none. */
+static inline void au_bus_flush(struct au_bus *bus)
+{
+	if (bus->pending)
+		bus->ops->flush(bus);
+}
 
 /**
  * struct au_bus_session - an open session, in a form that can be sent to another process: the
@@ -79,14 +110,28 @@ struct au_bus {
  */
 struct au_bus_session {
 	uint32_t size;
-	uint32_t transport; /* 1: vfio-user */
+	uint32_t transport; /* enum au_bus_kind */
 	uint32_t max_data;  /* bytes of one access message */
 	uint32_t max_fds;
 	uint32_t write_multiple; /* 1: REGION_WRITE_MULTI was negotiated */
 	uint32_t next_id;	 /* first free message id */
 	uint32_t flags;		 /* VFIO_DEVICE_FLAGS_* */
-	uint32_t reserved;
+	uint32_t timeout_ms; /* without an answer for so long it is gone; 0: AU_BUS_TIMEOUT_MS */
 };
+
+#define AU_BUS_TIMEOUT_MS 5000
+
+/**
+ * au_bus_open - open a session by address, "vfio-user:PATH" so far; see au_vfu_open().
+ * @error: one line on failure, @error_size bytes.
+ */
+int au_bus_open(const char *address, int timeout_ms, struct au_bus_session *session, char *error,
+		size_t error_size);
+
+/** au_bus_adopt - make a bus of an open session; owns @fd from then on, also on failure. The
+ * session may come from another process: it is checked. */
+int au_bus_adopt(int fd, const struct au_bus_session *session, const char *address,
+		 struct au_bus **bus);
 
 /**
  * au_vfu_open - connect to a vfio-user server, negotiate, and quiet the function: bus mastering
@@ -98,7 +143,7 @@ struct au_bus_session {
 int au_vfu_open(const char *path, int timeout_ms, struct au_bus_session *session, char *error,
 		size_t error_size);
 
-/** au_vfu_adopt - make a bus of an open session; owns @fd from then on, also on failure. */
+/** au_vfu_adopt - what au_bus_adopt() does for vfio-user. */
 int au_vfu_adopt(int fd, const struct au_bus_session *session, const char *address,
 		 struct au_bus **bus);
 
