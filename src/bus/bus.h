@@ -116,7 +116,9 @@ struct au_bus_session {
 	uint32_t write_multiple; /* 1: REGION_WRITE_MULTI was negotiated */
 	uint32_t next_id;	 /* first free message id */
 	uint32_t flags;		 /* VFIO_DEVICE_FLAGS_* */
-	uint32_t timeout_ms; /* without an answer for so long it is gone; 0: AU_BUS_TIMEOUT_MS */
+	uint32_t timeout_ms;	/* without an answer for so long it is gone; 0: AU_BUS_TIMEOUT_MS */
+	uint32_t vendor_device; /* as au_pci_ids() gives them, read while opening: what the */
+	uint32_t class_code;	/* manager matches drivers by */
 };
 
 #define AU_BUS_TIMEOUT_MS 5000
