@@ -14,8 +14,8 @@
 
 #define AU_WIRE_VERSION		  1
 
-/* Request handle: sequence << 16 | slot. A slot's sequence goes up with each use; 0 is never used.
- */
+/* Request handle: sequence << 16 | slot. The sequence goes up with each request, so it also orders
+ * them; 0 is never used. */
 #define AU_HANDLE_SLOT(handle)	  ((uint32_t)((handle)&0xffff))
 #define AU_HANDLE_MAKE(seq, slot) ((uint64_t)(seq) << 16 | (slot))
 
@@ -52,8 +52,8 @@ _Static_assert(sizeof(struct au_wire_complete) == 16, "four in a cache line");
 /* au_wire_control.kind */
 enum au_wire_control_kind {
 	AU_WIRE_CANCEL = 1, /* handle */
-	AU_WIRE_REPLAYED =
-		2, /* every outstanding request of an earlier generation is in the ring */
+	/* every outstanding request of an earlier generation is in the ring; no handle */
+	AU_WIRE_REPLAYED = 2,
 };
 
 /** struct au_wire_control - client to host, beside the data. */
@@ -79,6 +79,12 @@ struct au_wire_event {
 };
 _Static_assert(sizeof(struct au_wire_event) == 64, "one cache line");
 
+/*
+ * Slot n of the progress table (struct auf_progress) tells about the request in slot n whose low 32
+ * bits of the sequence are in its tag; with another tag the host has not looked at the request yet.
+ * The host writes, the client reads it when the host is dead: in between, no line of it moves.
+ */
+
 #define AU_WIRE_CONTROL_ENTRIES 64
 #define AU_WIRE_EVENT_ENTRIES	64
 #define AU_WIRE_DEPTH_MAX	1024
@@ -90,10 +96,14 @@ _Static_assert(sizeof(struct au_wire_event) == 64, "one cache line");
  */
 struct au_wire_layout {
 	uint32_t depth;				   /* a power of two */
+	uint32_t entries;			   /* of the submit and complete rings */
 	uint64_t submit, complete, control, event; /* ring offsets */
 	uint64_t progress;			   /* depth times 16 bytes */
 	uint64_t size;				   /* of the memfd, whole pages */
 };
+
+/** au_wire_entries - entries of the submit and complete rings. @depth: a valid one. */
+uint32_t au_wire_entries(uint32_t depth);
 
 /** au_wire_layout - fill it in. Return: 0 or -EINVAL for a depth out of range. */
 int au_wire_layout(uint32_t depth, struct au_wire_layout *layout);

@@ -168,12 +168,14 @@ struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index);
  * @started: bytes handed to the device; by class for other operations.
  * @done: bytes that certainly are. started - done are uncertain.
  * @flags: AUF_OWNED, AUF_SOLO.
+ * @tag: which request this is about: the sender's, who stores it last, when the rest is set for a
+ *	new request.
  */
 struct auf_progress {
 	_Atomic uint32_t started;
 	_Atomic uint32_t done;
 	_Atomic uint32_t flags;
-	uint32_t reserved;
+	_Atomic uint32_t tag;
 };
 #define AUF_OWNED 1u /* the driver has owned it */
 #define AUF_SOLO  2u /* ... with no other suspect: if the host dies now, this one did it */
@@ -181,7 +183,7 @@ struct auf_progress {
 /**
  * struct auf_submit - a request on its way in.
  * @tag: given back at completion.
- * @progress: never NULL.
+ * @progress: never NULL; set to @started, @done and no flags by the sender.
  * @started, @done: of an earlier generation, for AU_REQ_REPLAY; hostile input.
  * @suspect: deliver it alone.
  */
