@@ -37,6 +37,7 @@ fuzz: deps-fuzz
 install: all
 	@meson configure $(BUILD) -Dprefix='$(PREFIX)'
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
+	@[ -n '$(DESTDIR)' ] || ldconfig
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
