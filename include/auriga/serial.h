@@ -110,10 +110,10 @@ enum au_serial_event {
 enum au_serial_op {
 	/* data: what to send. Complete when the device has taken it all; result: bytes. */
 	AU_SERIAL_SEND = 1,
-	/* data: where to. arg[0]: complete when so many are there (0 counts as 1, at most length);
-	 * arg[1]: ... or when no byte came for so many ms after the first one (0: no such limit).
-	 * The request's own timeout ends it with what is there, and -ETIMEDOUT when that is
-	 * nothing. */
+	/* data: where to. arg[0]: complete when so many are there, at most length; 0: at once, with
+	 * what is there. arg[1]: complete also when no byte came for so many ms after the first one
+	 * (0: no such limit). When the request's own time is up it ends with what came, or with
+	 * -ETIMEDOUT when nothing did. result: bytes. */
 	AU_SERIAL_RECV = 2,
 	AU_SERIAL_SET_LINE = 3,	    /* data: struct au_serial_line */
 	AU_SERIAL_GET_LINE = 4,	    /* data: struct au_serial_line */
@@ -156,6 +156,7 @@ AU_API int au_serial_get_counters(struct au_handle *h, struct au_serial_counters
 /* ------------------------------------------------------------------ driver */
 
 struct au_device;
+struct au_regs;
 struct au_serial;
 
 /**
@@ -223,8 +224,29 @@ AU_API uint32_t au_serial_rx_room(struct au_serial *port);
 AU_API void au_serial_rx_begin(struct au_serial *port, uint32_t count);
 /** au_serial_rx - these came (0 to the count that was begun). Ends what rx_begin() began. */
 AU_API void au_serial_rx(struct au_serial *port, const uint8_t *buf, uint32_t count);
-/** au_serial_rx_condition - an overrun, parity or framing error, or a break, was seen. */
-AU_API void au_serial_rx_condition(struct au_serial *port, enum au_serial_event what);
+
+/**
+ * au_serial_tx_fifo - take, write to the 8-bit register @offset, done: for a device whose FIFO lies
+ * behind one register and has room for @max bytes. Return: how many; 0 as for the take.
+ */
+AU_API uint32_t au_serial_tx_fifo(struct au_serial *port, struct au_regs *regs, uint64_t offset,
+				  uint32_t max);
+/**
+ * au_serial_rx_fifo - begin, read the 8-bit register @offset, deliver: @count bytes that are known
+ * to be there, or as many as there is room for. Return: how many; 0 when there is no room.
+ */
+AU_API uint32_t au_serial_rx_fifo(struct au_serial *port, struct au_regs *regs, uint64_t offset,
+				  uint32_t count);
+
+/* Receive conditions, at the places that a 16550 has them in its line status. */
+#define AU_RX_OVERRUN 0x02
+#define AU_RX_PARITY  0x04
+#define AU_RX_FRAMING 0x08
+#define AU_RX_BREAK   0x10
+
+/** au_serial_rx_conditions - these, of AU_RX_*, were seen; other bits of @conditions are ignored.
+ */
+AU_API void au_serial_rx_conditions(struct au_serial *port, uint32_t conditions);
 /** au_serial_modem_changed - the inputs now. Wakes a sender held by CTS. */
 AU_API void au_serial_modem_changed(struct au_serial *port, uint32_t inputs);
 

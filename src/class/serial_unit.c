@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* The serial unit: settings, modem lines, control operations, and what a restart restores. */
+#include "class/serial.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void serial_modem_apply(struct au_serial *port)
+{
+	const struct serial_state *st = port->state;
+	uint32_t outputs = st->outputs;
+
+	if ((st->line.flow & AU_FLOW_RTSCTS) && st->rx_held)
+		outputs &= ~(uint32_t)AU_MODEM_RTS;
+	if (port->up)
+		port->ops->set_modem(port, outputs);
+}
+
+static uint32_t unit_inputs(struct au_serial *port)
+{
+	if (!port->ops->get_modem)
+		return AU_MODEM_INPUTS;
+	return port->ops->get_modem(port) & AU_MODEM_INPUTS;
+}
+
+static int unit_set_line(struct au_serial *port, const struct au_request *req)
+{
+	struct serial_state *st = port->state;
+	struct au_serial_line line;
+	int rc;
+
+	if (req->length < sizeof(line))
+		return -AU_EINVAL;
+	memcpy(&line, req->data,
+	       sizeof(line)); /* then check the copy: the client can change its own */
+	line.size = sizeof(line);
+	rc = serial_line_check(&line);
+	if (rc == 0)
+		rc = port->ops->set_line(port, &line);
+	if (rc)
+		return rc;
+	st->line = line;
+	if (!line.flow)
+		st->rx_held = 0;
+	if (!(line.flow & AU_FLOW_XONXOFF))
+		st->tx_held = 0;
+	port->inputs = unit_inputs(port);
+	serial_modem_apply(port);
+	serial_tx_kick(port);
+	serial_rx_pump(port);
+	return 0;
+}
+
+static int unit_set_break(struct au_serial *port, bool on)
+{
+	if (!port->ops->set_break)
+		return -AU_ENOTSUP;
+	port->state->brk = on;
+	port->ops->set_break(port, on);
+	if (!on)
+		serial_tx_kick(port);
+	return 0;
+}
+
+static void unit_counters(const struct au_serial *port, struct au_serial_counters *c)
+{
+	const struct serial_state *st = port->state;
+
+	*c = st->counters;
+	c->size = sizeof(*c);
+	c->abi = 1;
+	c->tx_bytes = st->tx_done;
+	c->rx_bytes = st->rx_head;
+	c->rx_delivered = st->rx_tail;
+}
+
+/* Operations that are answered at once. */
+static int unit_control(struct au_serial *port, struct au_request *req, uint32_t *result)
+{
+	struct serial_state *st = port->state;
+	struct au_serial_counters counters;
+
+	switch (req->op) {
+	case AU_SERIAL_SET_LINE:
+		return unit_set_line(port, req);
+	case AU_SERIAL_GET_LINE:
+		if (req->length < sizeof(st->line))
+			return -AU_EINVAL;
+		memcpy(req->data, &st->line, sizeof(st->line));
+		*result = sizeof(st->line);
+		return 0;
+	case AU_SERIAL_SET_MODEM:
+		if (req->arg[0] & ~(uint64_t)AU_MODEM_OUTPUTS)
+			return -AU_EINVAL;
+		st->outputs = (st->outputs & ~(uint32_t)req->arg[0]) |
+			      ((uint32_t)req->arg[1] & (uint32_t)req->arg[0]);
+		serial_modem_apply(port);
+		return 0;
+	case AU_SERIAL_GET_MODEM:
+		*result = st->outputs | unit_inputs(port);
+		return 0;
+	case AU_SERIAL_SET_BREAK:
+		return unit_set_break(port, req->arg[0] != 0);
+	case AU_SERIAL_GET_COUNTERS:
+		if (req->length < sizeof(counters))
+			return -AU_EINVAL;
+		unit_counters(port, &counters);
+		memcpy(req->data, &counters, sizeof(counters));
+		*result = sizeof(counters);
+		return 0;
+	case AU_SERIAL_PURGE:
+		if (req->arg[0] & ~3ull)
+			return -AU_EINVAL;
+		if (req->arg[0] & 1)
+			serial_rx_purge(port);
+		if (req->arg[0] & 2)
+			serial_tx_purge(port);
+		return 0;
+	default:
+		return -AU_ENOTSUP;
+	}
+}
+
+static void unit_submit(struct au_unit *unit, struct au_request *req)
+{
+	struct au_serial *port = auf_unit_priv(unit);
+	uint32_t result = 0;
+	int status;
+
+	if (req->op == AU_SERIAL_SEND || req->op == AU_SERIAL_DRAIN) {
+		auf_queue_put(port->tx_queue, req);
+	} else if (req->op == AU_SERIAL_RECV) {
+		if (req->flags & AU_REQ_REPLAY)
+			serial_rx_resolve(port, req);
+		auf_queue_put(port->rx_queue, req);
+	} else {
+		status = port->up ? unit_control(port, req, &result) : -AU_ENODEV;
+		au_request_complete(req, status, result);
+	}
+}
+
+static void unit_opened(struct au_unit *unit, struct auf_handle *handle, uint32_t flags)
+{
+	struct au_serial *port = auf_unit_priv(unit);
+	const struct serial_uncertain *u = port->state->uncertain;
+
+	if (flags & AUF_OPEN_REPLAYING) {
+		for (unsigned int i = 0; i < SERIAL_UNCERTAIN; i++)
+			if (u[i].kind)
+				auf_handle_event(handle, (uint16_t)u[i].kind, u[i].count,
+						 u[i].position, 0);
+	} else if ((flags & AUF_OPEN_FIRST) && !(flags & AUF_OPEN_QUIET)) {
+		port->state->outputs = AU_MODEM_OUTPUTS;
+		serial_modem_apply(port);
+	}
+}
+
+/* As a terminal does: the last one hangs up. */
+static void unit_closed(struct au_unit *unit, struct auf_handle *handle, bool last)
+{
+	struct au_serial *port = auf_unit_priv(unit);
+
+	if (!last || !port->up)
+		return;
+	if (port->state->brk)
+		unit_set_break(port, false);
+	port->state->outputs = 0;
+	serial_modem_apply(port);
+}
+
+static int unit_restore(struct au_unit *unit, enum au_power from)
+{
+	struct au_serial *port = auf_unit_priv(unit);
+	struct serial_state *st = port->state;
+	int rc;
+
+	serial_state_settle(st);
+	rc = port->ops->set_line(port, &st->line);
+	if (rc) {
+		au_log(port->dev, AU_LOG_ERROR,
+		       "the driver refuses the line settings in force: %u baud", st->line.baud);
+		return rc;
+	}
+	port->up = true;
+	port->inputs = unit_inputs(port);
+	serial_modem_apply(port);
+	if (st->brk && port->ops->set_break)
+		port->ops->set_break(port, true);
+	return 0;
+}
+
+/* Every client that lived has been told of the intervals by now. */
+static void unit_gate(struct au_unit *unit)
+{
+	struct au_serial *port = auf_unit_priv(unit);
+
+	memset(port->state->uncertain, 0, sizeof(port->state->uncertain));
+	port->state->give.active = 0;
+}
+
+static void unit_suspend(struct au_unit *unit)
+{
+	struct au_serial *port = auf_unit_priv(unit);
+
+	port->up = false;
+}
+
+static void unit_remove(struct au_unit *unit)
+{
+	free(auf_unit_priv(unit));
+}
+
+static const struct auf_class serial_class = {
+	.name = "serial",
+	.submit = unit_submit,
+	.opened = unit_opened,
+	.closed = unit_closed,
+	.restore = unit_restore,
+	.gate = unit_gate,
+	.suspend = unit_suspend,
+	.remove = unit_remove,
+};
+
+int au_serial_add(struct au_device *dev, const struct au_serial_config *config,
+		  struct au_serial **out)
+{
+	struct au_serial *port;
+	bool fresh;
+	int rc;
+
+	if (config->size < sizeof(*config) || !config->ops || !config->ops->set_line ||
+	    !config->ops->set_modem || !config->ops->tx_start || config->fifo == 0 ||
+	    config->fifo > SERIAL_FIFO_MAX) {
+		au_log(dev, AU_LOG_ERROR,
+		       "au_serial_add: incomplete configuration (ops, fifo 1..%u)",
+		       SERIAL_FIFO_MAX);
+		return -AU_EINVAL;
+	}
+	port = calloc(1, sizeof(*port));
+	if (!port)
+		return -AU_ENOMEM;
+	port->dev = dev;
+	port->ops = config->ops;
+	port->context = config->context;
+	port->fifo = config->fifo;
+	port->inputs = AU_MODEM_INPUTS;
+	rc = auf_unit_add(dev, &serial_class, port, &port->unit);
+	if (rc) {
+		free(port);
+		return rc;
+	}
+	/* From here on the unit frees the port. */
+	port->state = auf_unit_state(port->unit, &fresh);
+	port->ring = (uint8_t *)port->state + 4096;
+	serial_state_init(port->state, fresh);
+	rc = serial_tx_init(port);
+	if (rc == 0)
+		rc = serial_rx_init(port);
+	if (rc)
+		return rc;
+	*out = port;
+	return 0;
+}
+
+void *au_serial_context(const struct au_serial *port)
+{
+	return port->context;
+}
+
+void au_serial_rx_conditions(struct au_serial *port, uint32_t conditions)
+{
+	struct au_serial_counters *c = &port->state->counters;
+	const struct {
+		uint32_t bit;
+		uint16_t event;
+		uint64_t *counter;
+	} kinds[] = {
+		{ AU_RX_OVERRUN, AU_SERIAL_EVENT_OVERRUN, &c->overrun },
+		{ AU_RX_PARITY, AU_SERIAL_EVENT_PARITY, &c->parity },
+		{ AU_RX_FRAMING, AU_SERIAL_EVENT_FRAMING, &c->framing },
+		{ AU_RX_BREAK, AU_SERIAL_EVENT_BREAK, &c->breaks },
+	};
+
+	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (conditions & kinds[i].bit) {
+			(*kinds[i].counter)++;
+			au_unit_event(port->unit, kinds[i].event, 1, port->state->rx_head, 0);
+		}
+	}
+}
+
+void au_serial_modem_changed(struct au_serial *port, uint32_t inputs)
+{
+	uint32_t changed = (port->inputs ^ inputs) & AU_MODEM_INPUTS;
+
+	if (!changed)
+		return;
+	port->inputs = inputs & AU_MODEM_INPUTS;
+	au_unit_event(port->unit, AU_SERIAL_EVENT_MODEM, 1, port->inputs, changed);
+	if (changed & port->inputs & AU_MODEM_CTS)
+		serial_tx_kick(port);
+}
