@@ -37,7 +37,7 @@ struct port {
 	struct au_serial *serial;
 	struct au_regs *regs;
 	uint32_t clock;
-	uint8_t ier, iir, lcr;
+	uint8_t iir, lcr;
 	bool sending; /* the FIFO is not known to be empty */
 };
 
@@ -56,8 +56,7 @@ static bool port_receive(struct port *p, uint32_t n)
 {
 	if (au_serial_rx_fifo(p->serial, p->regs, RBR, n) > 0)
 		return true;
-	p->ier &= (uint8_t)~IER_RX;
-	au_write8(p->regs, IER, p->ier);
+	au_write8(p->regs, IER, IER_ALL & ~IER_RX);
 	return false;
 }
 
@@ -170,10 +169,7 @@ static bool uart_tx_idle(struct au_serial *serial)
 
 static void uart_rx_start(struct au_serial *serial)
 {
-	struct port *p = au_serial_context(serial);
-
-	p->ier |= IER_RX;
-	au_write8(p->regs, IER, p->ier);
+	au_write8(uart_regs(serial), IER, IER_ALL);
 }
 
 static const struct au_serial_ops uart_ops = {
@@ -223,8 +219,7 @@ static int uart_d0_entry(struct au_device *dev, enum au_power from)
 			return -AU_ENODEV;
 		p->sending = !(lsr & LSR_TX_EMPTY);
 		p->iir = IIR_NONE;
-		p->ier = IER_ALL;
-		au_write8(p->regs, IER, p->ier);
+		au_write8(p->regs, IER, IER_ALL);
 	}
 	return 0;
 }
