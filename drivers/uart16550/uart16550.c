@@ -137,8 +137,8 @@ static struct au_regs *uart_regs(struct au_serial *serial)
 
 static void uart_set_modem(struct au_serial *serial, uint32_t outputs)
 {
-	au_write8(uart_regs(serial), MCR,
-		  (uint8_t)(outputs | MCR_OUT2)); /* DTR and RTS are its low bits */
+	/* DTR and RTS are its low bits */
+	au_write8(uart_regs(serial), MCR, (uint8_t)(outputs | MCR_OUT2));
 }
 
 static uint32_t uart_get_modem(struct au_serial *serial)
@@ -198,8 +198,7 @@ static int uart_prepare(struct au_device *dev)
 
 		p->clock = (uint32_t)au_param_uint(dev, "clock");
 		rc = au_sub_regs(bar, i * PORT_SIZE, PORT_SIZE, &p->regs);
-		if (rc == 0)
-			rc = au_serial_add(dev, &config, &p->serial);
+		rc = rc ? rc : au_serial_add(dev, &config, &p->serial);
 	}
 	return rc ? rc : au_irq_create(dev, &irq, &handle);
 }
@@ -208,8 +207,7 @@ static int uart_d0_entry(struct au_device *dev, enum au_power from)
 {
 	struct uart *u = au_context(dev);
 	/* What a dead host left in the FIFOs is still good. */
-	uint8_t fcr = FCR_ENABLE | FCR_TRIGGER_14 | (from == AU_POWER_FAILED ? 0 : FCR_CLEAR);
-	uint8_t lsr;
+	uint8_t lsr, fcr = FCR_ENABLE | FCR_TRIGGER_14 | (from == AU_POWER_FAILED ? 0 : FCR_CLEAR);
 
 	for (struct port *p = u->port; p < u->port + u->ports; p++) {
 		au_post8(p->regs, IER, 0);
