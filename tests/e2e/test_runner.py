@@ -3,6 +3,8 @@
 
 import importlib.machinery
 import importlib.util
+import shutil
+import subprocess
 import sys
 import time
 
@@ -98,3 +100,16 @@ def test_program_that_hangs_is_killed():
     status, output = runner.run(["/bin/bash", "-c", "echo begun; exec sleep 60"], start + 1)
     assert (status, output) == (124, "begun\n")
     assert time.monotonic() - start < 10
+
+
+def test_process_left_behind_is_found_and_ended(tmp_path, capsys):
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/lingering"
+    shutil.copy("/bin/sleep", program)
+    before = runner.processes(tmp_path)
+    assert before == {}
+    with subprocess.Popen([program, "60"]) as child:
+        assert runner.processes(tmp_path) == {child.pid: "lingering"}
+        assert runner.left_behind(tmp_path, {child.pid: "lingering"}) == 0
+        assert runner.left_behind(tmp_path, before) == 1
+        assert f"lingering ({child.pid})" in capsys.readouterr().out
