@@ -112,11 +112,14 @@ enum au_host_msg {
  * AU_HM_START: {"name", "driver", "address", "params": ["k=v"...], "generation", "from": "off" or
  * "failed", "verify": bool, "replays": how many channels will replay, "session": hex of struct
  * au_bus_session or absent, "fds": {"module": i, "status": i, "state": i, "retained": i, "session":
- * i, "listen": i}, "state_fresh", "retained_fresh", "uid", "gid", "sandbox": {...}} after the head.
- * Indexes are into the descriptors of the message.
+ * i, "listen": i, "claim": i}, "state_fresh", "retained_fresh", "uid", "gid", "module_path": for
+ * crash records, "cgroup": {"in_force", "detail"} of struct au_host_cgroup, "sandbox": {"seccomp":
+ * false, ...} for tests, by the names of au_layer_name()} after the head. Indexes are into the
+ * descriptors of the message. Required: name, driver, address, generation, fds.module, fds.status,
+ * fds.state; uid and gid 0 or absent: it keeps the caller's, and says so.
  *
- * AU_HM_READY: {"units": [{"index", "class"}], "layers": [...], "times_us": {"loaded", "sandboxed",
- * "started"}}.
+ * AU_HM_READY: {"units": [{"index", "class"}], "layers": [{"name", "in_force", "detail"}],
+ * "times_us": {"loaded", "sandboxed", "started"}}: since the host's main(), cumulative.
  *
  * AU_HM_ADOPTED: {"name", "driver", "address", "generation", "units": [...], "layers": [...],
  * "channels": [{"channel", "unit", "token": "32 hex digits", "depth", "buffer_size"}]} + [status,
