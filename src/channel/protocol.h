@@ -121,10 +121,17 @@ enum au_host_msg {
  * AU_HM_READY: {"units": [{"index", "class"}], "layers": [{"name", "in_force", "detail"}],
  * "times_us": {"loaded", "sandboxed", "started"}}: since the host's main(), cumulative.
  *
+ * The AU_HM_OPENs of the channels that replay follow AU_HM_START at once, before AU_HM_READY,
+ * exactly "replays" of them; an AU_HM_CLOSE follows when such a client goes away meanwhile. New
+ * channels come after AU_HM_READY.
+ *
  * AU_HM_ADOPTED: {"name", "driver", "address", "generation", "units": [...], "layers": [...],
- * "channels": [{"channel", "unit", "token": "32 hex digits", "depth", "buffer_size"}]} + [status,
- * state, retained if any].
+ * "channels": [{"channel", "unit", "token": "32 hex digits", "depth", "buffer_size"}], "fds":
+ * {"status": i, "state": i, "retained": i, "claim": i}: those that it has} + the descriptors.
  */
+
+/* Bytes of class state, AU_HM_START's "state": what the framework's devices take. */
+#define AU_STATE_SIZE (16u * 128u * 1024u)
 
 struct au_hm_open {
 	struct au_msg_head head;
