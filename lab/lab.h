@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lab.h: the bridge's view of one lab machine: QEMU's PCI functions and who uses them.
+ *
+ * Everything here belongs to the bridge's one thread, which never waits: register accesses are
+ * queued to QEMU and completed later, in order, so that the order of submission is the order of
+ * effect.
+ */
+#ifndef LAB_LAB_H
+#define LAB_LAB_H
+
+#include "alog.h"
+#include "qtest.h"
+#include "util.h"
+
+#define LAB_NUM_BARS	  6
+#define LAB_ID_MAX	  64
+#define LAB_GSI_MAX	  64
+
+/* Region and interrupt numbers of vfio-pci, <linux/vfio.h>. */
+#define LAB_REGION_CONFIG 7
+#define LAB_NUM_REGIONS	  9
+#define LAB_NUM_IRQS	  5
+
+struct lab;
+struct vfu_session;
+
+/** struct lab_bar - one base address register, as QEMU has it and as the client sees it. */
+struct lab_bar {
+	bool io;
+	bool mem64;    /* the next register holds the upper half */
+	uint64_t size; /* bytes, 0: not implemented */
+	uint64_t addr; /* where the lab placed it */
+};
+
+/** struct lab_func - one PCI function, served on one socket. */
+struct lab_func {
+	struct lab *lab;
+	char id[LAB_ID_MAX];
+	char model[LAB_ID_MAX];
+	uint8_t bus, slot, fn;
+	uint16_t vendor, device;
+	uint32_t class_code; /* base class, subclass, programming interface */
+
+	/* Configuration space: config.c */
+	uint64_t ecam;
+	uint16_t config_size;
+	struct lab_bar bar[LAB_NUM_BARS];
+	uint32_t bar_reg[LAB_NUM_BARS]; /* as the client wrote and reads them */
+	uint32_t bar_mask[LAB_NUM_BARS], bar_type[LAB_NUM_BARS];
+	uint16_t command; /* as the client sees it */
+	uint8_t cap_pm, cap_exp, cap_msi, cap_msix;
+	uint8_t msi_len;
+	bool has_flr;
+	bool has_pm_reset;
+	bool d3; /* not in D0: its BARs do not answer */
+
+	/* The interrupt line: intx.c */
+	uint8_t pin; /* 1 is INTA, 0: none */
+	int gsi;     /* -1: not known, looked at on every change */
+	int irq_fd;
+	bool irq_masked;
+
+	/* The socket: vfu_server.c */
+	struct lab_source listen;
+	char *path;
+	struct vfu_session *session; /* who uses the function */
+	unsigned int inflight_ops;
+	size_t inflight_bytes;
+	unsigned int num_sessions;
+	bool resetting;
+};
+
+/** struct lab - one machine. */
+struct lab {
+	const char *dir;
+	int epfd;
+	struct qtest qt;
+	struct alog log;
+	struct lab_func *funcs;
+	unsigned int num_funcs;
+	bool gsi_level[LAB_GSI_MAX];
+	unsigned int gsi_stuck[LAB_GSI_MAX];
+	struct vfu_session *sessions; /* all of them, refused ones too */
+	struct vfu_session *dead_sessions;
+};
+
+/* config.c: configuration space as vfio-pci shows it */
+
+/** config_setup - learn the capabilities of a placed function; only at the start. */
+int config_setup(struct lab_func *f);
+
+/**
+ * config_write_command - give QEMU the command register that client and interrupt state add up to.
+ * @done: called when QEMU has it, with op->owner = @f; or NULL.
+ */
+void config_write_command(struct lab_func *f, qtest_done_fn done);
+
+/**
+ * config_overlay - which bits of a read the lab answers itself.
+ * @off, @width: a naturally aligned access of at most 4 bytes.
+ * @mask, @bits: the value to show is (real & ~mask) | bits.
+ */
+void config_overlay(const struct lab_func *f, unsigned int off, unsigned int width, uint32_t *mask,
+		    uint32_t *bits);
+
+/**
+ * config_write - a client's write to configuration space.
+ * @off, @width: a naturally aligned access of at most 4 bytes.
+ * @pass: what is to be written to the real register, bytes of @pass_mask; 0 bytes: nothing.
+ * Return: true when the write asks for a function level reset, which the caller starts.
+ */
+bool config_write(struct lab_func *f, unsigned int off, unsigned int width, uint32_t value,
+		  uint32_t *pass, uint32_t *pass_mask);
+
+/** config_decodes - whether the BAR answers: decoding on, and in D0. */
+bool config_decodes(const struct lab_func *f, const struct lab_bar *bar);
+
+/* intx.c: the interrupt line */
+
+/** intx_level - QEMU's line @gsi has changed. */
+void intx_level(struct qtest *qt, unsigned int gsi, bool level);
+
+/** intx_set_fd - signal @fd (owned from now on) from now on, unmasked; -1: no more. */
+void intx_set_fd(struct lab_func *f, int fd);
+void intx_set_masked(struct lab_func *f, bool masked);
+
+/** intx_disabled - what the real command register's Interrupt Disable bit shall be. */
+bool intx_disabled(const struct lab_func *f);
+
+/** intx_signal - one interrupt to the client, without masking. */
+void intx_signal(struct lab_func *f);
+
+/** intx_apply - write the command register, then see whether the function asserts already. */
+void intx_apply(struct lab_func *f);
+
+/* reset.c */
+
+/**
+ * reset_start - reset the function, put its configuration back, then call @done.
+ * @done: called with @arg and 0 or a negative errno; may be called before this returns.
+ */
+void reset_start(struct lab_func *f, void (*done)(void *arg, int err), void *arg);
+
+/* pci.c: the start */
+
+/** pci_setup - turn on ECAM, place the BARs of every function in lab->funcs, read them. */
+int pci_setup(struct lab *lab);
+
+/** pci_ecam - the address of a function's configuration space. */
+uint64_t pci_ecam(unsigned int bus, unsigned int slot, unsigned int fn);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* main.c: auriga-lab: QEMU's device models, without a guest, as vfio-user devices. */
+#include "cli.h"
+#include "util.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+	"usage: auriga-lab up [--name NAME] [--machine FILE] [--device MODEL[,PROP=VALUE]...]...\n"
+	"                     [--chardev SPEC]... [--log FILE] [--foreground] [--json]\n"
+	"                     [--qemu-arg ARG]...\n"
+	"       auriga-lab ls [--json]\n"
+	"       auriga-lab down [NAME | --all]\n"
+	"       auriga-lab fault NAME freeze|thaw|kill\n"
+	"\n"
+	"Each takes --runtime-dir DIR too (default $AURIGA_RUNTIME_DIR, then /run/auriga).\n"
+	"\"%d\" in a device, chardev or QEMU argument is the lab's own directory.\n";
+
+int cli_usage(const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	lab_msg("%s; see auriga-lab --help", line);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(int argc, char **argv);
+	} commands[] = {
+		{ "up", cmd_up }, { "ls", cmd_ls }, { "down", cmd_down }, { "fault", cmd_fault }
+	};
+
+	if (argc < 2)
+		return cli_usage("say what to do: up, ls, down or fault");
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		fputs(usage, stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	return cli_usage("'%s' is no command: up, ls, down or fault", argv[1]);
+}

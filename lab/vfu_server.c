@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT */
+#include "vfu_server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* Bounds of what one function's clients may have outstanding; beyond, their input waits. */
+#define MAX_OPS	     4096u
+#define MAX_BYTES    (512u << 10)
+#define MAX_SESSIONS 16 /* one that is served, and those about to be told that they are not */
+
+static bool blocked(const struct vfu_session *s)
+{
+	const struct lab_func *f = s->f;
+
+	return f->resetting || f->inflight_ops > MAX_OPS || f->inflight_bytes > MAX_BYTES ||
+	       lab_buf_len(&s->out) > MAX_BYTES;
+}
+
+static int peer_pid(int fd)
+{
+	struct ucred cred = { 0 };
+	socklen_t len = sizeof(cred);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+	return cred.pid;
+}
+
+static void close_fds(struct vfu_session *s)
+{
+	while (s->num_fds)
+		close(s->fds[--s->num_fds]);
+}
+
+/* Interrupts end before the next client is let in; accesses that QEMU has been given go on. */
+static void session_end(struct vfu_session *s)
+{
+	struct lab_func *f = s->f;
+	struct lab *lab = f->lab;
+
+	if (s->dead)
+		return;
+	s->dead = true;
+	if (f->session == s) {
+		f->session = NULL;
+		intx_set_fd(f, -1);
+		alog_event(&lab->log, f->id, "close");
+	}
+	close(s->src.fd);
+	close_fds(s);
+	vfu_req_abandon(s);
+	for (struct vfu_session **p = &lab->sessions; *p; p = &(*p)->next) {
+		if (*p == s) {
+			*p = s->next;
+			break;
+		}
+	}
+	s->next = lab->dead_sessions;
+	lab->dead_sessions = s;
+	f->num_sessions--;
+	if (f->listen.fd >= 0)
+		lab_watch(lab->epfd, &f->listen, EPOLLIN);
+}
+
+void vfu_drop(struct vfu_session *s, const char *why)
+{
+	lab_msg("%s: dropped the client with pid %d: %s", s->f->id, peer_pid(s->src.fd), why);
+	session_end(s);
+}
+
+/* Execute what has arrived whole, in order, as far as the bounds allow. */
+static void execute_input(struct vfu_session *s)
+{
+	struct vfu_header h;
+
+	s->stalled = false;
+	while (!s->dead && s->state != VFU_CLOSING && lab_buf_len(&s->in) >= sizeof(h)) {
+		memcpy(&h, lab_buf_head(&s->in), sizeof(h));
+		if (h.size < sizeof(h) || h.size > VFU_MAX_MSG) {
+			vfu_drop(s, "it sent a message of an impossible size");
+			return;
+		}
+		if ((h.flags & VFU_TYPE_MASK) != VFU_TYPE_COMMAND) {
+			vfu_drop(s, "it sent a reply that nothing asked for");
+			return;
+		}
+		if (lab_buf_len(&s->in) < h.size)
+			break;
+		if (s->state == VFU_REFUSED) {
+			vfu_error(s, &h, -EBUSY);
+			s->state = VFU_CLOSING;
+			break;
+		}
+		if (s->state == VFU_NEW && h.cmd != VFU_VERSION) {
+			vfu_drop(s, "its first message is not VERSION");
+			return;
+		}
+		if (blocked(s)) {
+			s->stalled = true;
+			return;
+		}
+		vfu_execute(s, &h, lab_buf_head(&s->in) + sizeof(h), h.size - (uint32_t)sizeof(h));
+		lab_buf_consume(&s->in, h.size);
+	}
+	if (!s->dead && !lab_buf_len(&s->in))
+		close_fds(s); /* those that no message took */
+}
+
+static bool take_fds(struct vfu_session *s, struct msghdr *msg)
+{
+	bool fits = !(msg->msg_flags & MSG_CTRUNC);
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (s->num_fds < VFU_MAX_MSG_FDS) {
+				s->fds[s->num_fds++] = fd;
+			} else {
+				close(fd);
+				fits = false;
+			}
+		}
+	}
+	return fits;
+}
+
+/* Return: false when there is nothing more to read now. */
+static bool receive(struct vfu_session *s)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(VFU_MAX_MSG_FDS * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_len = VFU_MAX_MSG };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control.bytes) };
+
+	iov.iov_base = lab_buf_reserve(&s->in, iov.iov_len);
+	ssize_t n = recvmsg(s->src.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		s->eof = true;
+		return false;
+	}
+	s->in.tail += (size_t)n;
+	if (!take_fds(s, &msg)) {
+		vfu_drop(s, "it passed more descriptors than the lab takes");
+		return false;
+	}
+	return true;
+}
+
+static void session_input(struct vfu_session *s)
+{
+	for (int i = 0; i < 4 && !s->dead && !s->stalled && s->state != VFU_CLOSING; i++) {
+		if (!receive(s))
+			break;
+		execute_input(s);
+	}
+	if (s->eof && !s->dead && !s->stalled)
+		session_end(s);
+}
+
+static void session_ready(struct lab_source *src, uint32_t events)
+{
+	struct vfu_session *s = lab_container_of(src, struct vfu_session, src);
+
+	if (s->dead)
+		return;
+	if (events & EPOLLIN)
+		session_input(s);
+	else if (events & (EPOLLHUP | EPOLLERR)) {
+		/* Stalled, and its client gone: it ends when what it sent has been executed. */
+		s->eof = true;
+		if (s->stalled)
+			epoll_ctl(s->f->lab->epfd, EPOLL_CTL_DEL, s->src.fd, NULL);
+		else
+			session_end(s);
+	}
+}
+
+static void session_send(struct vfu_session *s)
+{
+	while (!s->dead && lab_buf_len(&s->out)) {
+		ssize_t n = send(s->src.fd, lab_buf_head(&s->out), lab_buf_len(&s->out),
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0) { /* what it has sent before it went is still to be executed */
+			s->eof = true;
+			lab_buf_consume(&s->out, lab_buf_len(&s->out));
+			return;
+		}
+		lab_buf_consume(&s->out, (size_t)n);
+	}
+	if (!s->dead && s->state == VFU_CLOSING && !s->first)
+		session_end(s);
+}
+
+static void session_rewatch(struct vfu_session *s)
+{
+	uint32_t events = 0;
+
+	if (s->dead || (s->eof && s->stalled))
+		return;
+	if (!s->stalled && s->state != VFU_CLOSING)
+		events |= EPOLLIN;
+	if (lab_buf_len(&s->out))
+		events |= EPOLLOUT;
+	if (events != s->src.events)
+		lab_watch(s->f->lab->epfd, &s->src, events);
+}
+
+void vfu_finish_turn(struct lab *lab)
+{
+	bool again;
+
+	do {
+		again = false;
+		alog_flush(&lab->log); /* who has an answer finds the access in the log */
+		for (struct vfu_session *s = lab->sessions, *next; s; s = next) {
+			next = s->next;
+			vfu_req_answer(s);
+			session_send(s);
+			if (!s->dead && s->stalled && !blocked(s)) {
+				execute_input(s);
+				again = true;
+			}
+			if (!s->dead && s->eof && !s->stalled)
+				session_end(s);
+		}
+	} while (again);
+	for (struct vfu_session *s = lab->sessions; s; s = s->next)
+		session_rewatch(s);
+	while (lab->dead_sessions) {
+		struct vfu_session *s = lab->dead_sessions;
+
+		lab->dead_sessions = s->next;
+		lab_buf_free(&s->in);
+		lab_buf_free(&s->out);
+		free(s);
+	}
+}
+
+struct vfu_session *vfu_attach(struct lab_func *f, int fd)
+{
+	struct vfu_session *s = lab_xcalloc(1, sizeof(*s));
+
+	s->src.fd = fd;
+	s->src.ready = session_ready;
+	s->f = f;
+	s->last = &s->first;
+	s->next = f->lab->sessions;
+	f->lab->sessions = s;
+	f->num_sessions++;
+	if (f->session) {
+		s->state = VFU_REFUSED;
+		lab_msg("%s: refused a second client, pid %d: the client with pid %d has it", f->id,
+			peer_pid(fd), peer_pid(f->session->src.fd));
+		alog_event(&f->lab->log, f->id, "refused pid=%d", peer_pid(fd));
+	} else {
+		f->session = s;
+		alog_event(&f->lab->log, f->id, "open pid=%d", peer_pid(fd));
+	}
+	if (lab_watch(f->lab->epfd, &s->src, EPOLLIN))
+		session_end(s);
+	return s;
+}
+
+/* A client that has gone must not make its successor a second one. */
+static bool session_over(const struct vfu_session *s)
+{
+	struct pollfd pfd = { .fd = s->src.fd, .events = POLLRDHUP };
+
+	return s->eof || (poll(&pfd, 1, 0) == 1 && pfd.revents);
+}
+
+static void listen_ready(struct lab_source *src, uint32_t events)
+{
+	struct lab_func *f = lab_container_of(src, struct lab_func, listen);
+	struct lab *lab = f->lab;
+
+	if (f->session && !f->session->stalled)
+		session_input(f->session);
+	if (f->session && session_over(f->session)) {
+		lab_watch(lab->epfd, src, 0); /* until its end */
+		return;
+	}
+
+	int fd = accept4(src->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			lab_msg("%s: cannot accept a client: %s", f->id, strerror(errno));
+			if (f->num_sessions)
+				lab_watch(lab->epfd, src, 0);
+		}
+		return;
+	}
+	if (f->num_sessions >= MAX_SESSIONS) {
+		close(fd);
+		return;
+	}
+	vfu_attach(f, fd);
+}
+
+int vfu_listen(struct lab_func *f)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	strncpy(addr.sun_path, f->path, sizeof(addr.sun_path) - 1);
+	f->listen.ready = listen_ready;
+	f->listen.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (f->listen.fd < 0 || bind(f->listen.fd, (struct sockaddr *)&addr, sizeof(addr)) ||
+	    chmod(f->path, 0600) || listen(f->listen.fd, MAX_SESSIONS))
+		return lab_fail(-errno, "cannot listen on %s: %s", f->path, strerror(errno));
+	return lab_watch(f->lab->epfd, &f->listen, EPOLLIN);
+}
+
+void vfu_shutdown(struct lab *lab)
+{
+	while (lab->sessions)
+		session_end(lab->sessions);
+	for (unsigned int i = 0; i < lab->num_funcs; i++) {
+		if (lab->funcs[i].listen.fd >= 0)
+			close(lab->funcs[i].listen.fd);
+		lab->funcs[i].listen.fd = -1;
+	}
+	vfu_finish_turn(lab);
+}
