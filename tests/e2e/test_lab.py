@@ -18,6 +18,8 @@ import pytest
 import vfu
 from vfu import CONFIG, Irq, Lab, Vfu, gone, recv_exactly, wait_until
 
+pytestmark = pytest.mark.sanitize
+
 # 16550 registers (PC16550D, 8.0) at BAR 0
 RBR = THR = DLL = 0
 IER = DLM = 1
