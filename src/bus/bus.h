@@ -33,6 +33,7 @@ enum au_bus_kind {
 
 #define AU_BUS_BARS	     6
 #define AU_BUS_REGION_CONFIG 7 /* VFIO's index of the configuration space */
+#define AU_BUS_REGIONS	     9 /* BARs, expansion ROM, configuration space, VGA */
 
 /**
  * struct au_bus_region - one region of the function.
@@ -90,7 +91,7 @@ struct au_bus_ops {
  */
 struct au_bus {
 	const struct au_bus_ops *ops;
-	struct au_bus_region regions[9];
+	struct au_bus_region regions[AU_BUS_REGIONS];
 	bool gone;
 	bool pending;
 	char why[160];
@@ -151,9 +152,17 @@ int au_vfu_adopt(int fd, const struct au_bus_session *session, const char *addre
 
 /* PCI core, on any transport. */
 
-/** au_pci_enable - switch memory, I/O decoding and (if @master) bus mastering on or off. */
+/**
+ * au_pci_enable - switch memory and I/O decoding, bus mastering and INTx on or off; the other bits
+ * of the command register stay. All off is how a function is left alone.
+ */
 int au_pci_enable(struct au_bus *bus, bool decode, bool master, bool intx);
-/** au_pci_ids - vendor << 16 | device, and the 24-bit class code. */
+/** au_pci_quiet - bus mastering off, INTx disabled; decoding stays as it is. */
+int au_pci_quiet(struct au_bus *bus);
+/** au_pci_bars - find out which BARs are I/O ports, for regions whose size is known. */
+void au_pci_bars(struct au_bus *bus);
+/** au_pci_ids - vendor << 16 | device, and the 24-bit class code; -ENODEV when nobody answers.
+ */
 int au_pci_ids(struct au_bus *bus, uint32_t *vendor_device, uint32_t *class_code);
 /** au_pci_capability - offset of the first capability @id, or 0; a bounded walk. */
 uint32_t au_pci_capability(struct au_bus *bus, uint8_t id);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* Addresses: what is one, what is not, and that the error says so in one line. */
+#include "bus/address.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static void good(const char *text, enum au_bus_kind kind, const char *path, int result)
+{
+	struct au_bus_address address;
+	char error[200] = "";
+
+	assert_int_equal(au_bus_address_parse(text, &address, error, sizeof(error)), result);
+	assert_int_equal(address.kind, kind);
+	assert_string_equal(address.path, path);
+	assert_true((result == 0) == (error[0] == '\0'));
+}
+
+static void bad(const char *text)
+{
+	struct au_bus_address address;
+	char error[200] = "";
+
+	assert_int_equal(au_bus_address_parse(text, &address, error, sizeof(error)), -EINVAL);
+	assert_true(strlen(error) > 10);
+	assert_null(strchr(error, '\n'));
+}
+
+static void test_good(void **state)
+{
+	good("virtual", AU_BUS_VIRTUAL, "", 0);
+	good("vfio-user:/run/x.sock", AU_BUS_VFIO_USER, "/run/x.sock", 0);
+	good("vfio-user:a:b", AU_BUS_VFIO_USER, "a:b", 0);
+	good("vfio:0000:01:1F.7", AU_BUS_VFIO, "0000:01:1f.7", -ENOTSUP);
+	good("vhost-user:/run/y", AU_BUS_VHOST_USER, "/run/y", -ENOTSUP);
+}
+
+static void test_bad(void **state)
+{
+	static const char *const texts[] = {
+		"",
+		"virtual:",
+		"Virtual",
+		"vfio-user",
+		"vfio-user:",
+		"vfio:",
+		"vfio:01:00.0",
+		"vfio:0000:01:00.8",
+		"vfio:0000:01:",
+		"vfio:0000:01:20.0",
+		"vfio:0000:01:00.00",
+		"vfio: 000:01:00.0",
+		"/run/x.sock",
+		"vhost-user:",
+		"pci:0000:01:00.0",
+	};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		bad(texts[i]);
+}
+
+static void test_long(void **state)
+{
+	char text[400] = "vfio-user:";
+
+	memset(text + 10, 'x', 107);
+	good(text, AU_BUS_VFIO_USER, text + 10, 0);
+	memset(text + 10, 'x', 108);
+	bad(text);
+	memset(text, 'x', sizeof(text) - 1);
+	bad(text);
+}
+
+static void test_open(void **state)
+{
+	struct au_bus_session session;
+	char error[200] = "";
+
+	assert_int_equal(au_bus_open("virtual", 100, &session, error, sizeof(error)), -EINVAL);
+	assert_int_equal(au_bus_open("vfio:0000:01:00.0", 100, &session, error, sizeof(error)),
+			 -ENOTSUP);
+	assert_non_null(strstr(error, "not there yet"));
+	assert_int_equal(au_bus_open("vfio-user:/nowhere/x", 100, &session, error, sizeof(error)),
+			 -ENOENT);
+	assert_non_null(strstr(error, "/nowhere/x"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_open),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
