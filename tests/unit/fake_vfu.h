@@ -177,6 +177,9 @@ static inline void fake_store(struct fake *fake, uint32_t region, uint64_t offse
 			fake->queue[fake->tail++ % sizeof(fake->queue)] = data[i];
 		else if (region == 0 && offset + i < sizeof(fake->ports))
 			fake->ports[offset + i] = data[i];
+		/* Written to port 7, this hangs the device. */
+		while (region == 0 && offset + i == 7 && data[i] == 0xdd && !fake->stop)
+			usleep(1000);
 	}
 }
 

@@ -47,8 +47,7 @@ static const struct au_bus_ops array_ops = { .read = array_read, .write = array_
 
 static void setup(struct array_bus *array)
 {
-	static const uint8_t head[] = { 0x36, 0x1b, 0x02, 0x00, 0x40, 0x01,
-					0x10, 0x00, 0x01, 0x02, 0x00, 0x07 };
+	static const uint8_t head[] = { 0x36, 0x1b, 2, 0, 0x40, 1, 0, 0, 1, 2, 0, 7 };
 
 	memset(array, 0, sizeof(*array));
 	array->bus.ops = &array_ops;

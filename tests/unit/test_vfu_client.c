@@ -422,22 +422,22 @@ static void test_full(void **state)
 
 	fake_init(&fake);
 	bus = adopt(&fake, false);
-	pthread_cancel(fake.thread);
-	pthread_join(fake.thread, NULL);
+	bus->ops->write(bus, 0, 7, 1, 0xdd, true);
+	bus->ops->flush(bus);
 	begin = now();
 	for (unsigned int i = 0; i < 100000 && !err; i++)
 		err = bus->ops->write(bus, 0, 1, 1, i, true);
 	assert_int_equal(err, -ENODEV);
 	assert_true(now() - begin < TIMEOUT_MS * 3);
 	assert_gone(bus);
-	bus->ops->close(bus);
-	close(fake.fd);
+	finish(&fake, bus);
 }
 
 /* ------------------------------------------------------------------ mapping */
 
 struct sparse {
-	struct vfio_region_info_cap_sparse_mmap head;
+	struct vfio_info_cap_header header;
+	uint32_t nr_areas, reserved;
 	struct vfio_region_sparse_mmap_area areas[2];
 };
 
@@ -490,8 +490,9 @@ static int memfd(size_t size, bool seal)
 
 static void test_map(void **state)
 {
-	struct sparse whole = { { { VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0 }, 2, 0 },
-				{ { 4096, 4096 }, { 0, 8192 } } };
+	struct sparse whole = {
+		{ VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0 }, 2, 0, { { 4096, 4096 }, { 0, 8192 } }
+	};
 	unsigned int fds = open_fds();
 	int sealed = memfd(16384, true), loose = memfd(16384, false), small = memfd(8192, true);
 	uint32_t word = 0;
@@ -542,8 +543,9 @@ static void test_map_hostile(void **state)
 					  .transport = AU_BUS_VFIO_USER,
 					  .max_data = 4096,
 					  .timeout_ms = TIMEOUT_MS };
-	struct sparse sparse = { { { VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0 }, 2, 0 },
-				 { { 0, 8192 }, { 0, 8192 } } };
+	struct sparse sparse = {
+		{ VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0 }, 2, 0, { { 0, 8192 }, { 0, 8192 } }
+	};
 	int sealed = memfd(16384, true);
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) + 2; i++) {
@@ -558,15 +560,15 @@ static void test_map_hostile(void **state)
 		fake.bar1.argsz = 88;
 		fake.bar1.cap_offset = 32;
 		fake.bar1_extra_size = sizeof(sparse);
-		sparse.head.header.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
-		sparse.head.nr_areas = 2;
+		sparse.header.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
+		sparse.nr_areas = 2;
 		if (i < sizeof(bad) / sizeof(bad[0])) {
 			fake.bar1.cap_offset = bad[i].cap_offset;
 			fake.bar1_extra_size = bad[i].size;
-			sparse.head.nr_areas = bad[i].areas;
+			sparse.nr_areas = bad[i].areas;
 		} else { /* a loop, and one that goes back */
-			sparse.head.header.id = 99;
-			sparse.head.header.next = i % 2 ? 32 : 8;
+			sparse.header.id = 99;
+			sparse.header.next = i % 2 ? 32 : 8;
 		}
 		memcpy(fake.bar1_extra, &sparse, sizeof(sparse));
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
