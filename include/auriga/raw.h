@@ -13,4 +13,11 @@
 /** AU_RAW_FIRST - the first operation number that is the driver's. */
 #define AU_RAW_FIRST 16
 
+/*
+ * Which way the data of an operation go: bits of its number. Without either they go both ways: to
+ * the driver at submit, and back at completion, as many bytes as the result says.
+ */
+#define AU_RAW_READ  0x8000 /* only from the driver to the application */
+#define AU_RAW_WRITE 0x4000 /* only from the application to the driver */
+
 #endif

@@ -248,6 +248,17 @@ static inline int au_ring_error(const struct au_ring_producer *p)
 }
 
 /**
+ * au_ring_room - is there room for one more?
+ * @p: the writing end
+ *
+ * Return: true if the next push succeeds; otherwise see au_ring_error(). Both shapes.
+ */
+static inline bool au_ring_room(struct au_ring_producer *p)
+{
+	return p->tail != p->limit || au_ring_refresh_(p);
+}
+
+/**
  * au_ring_release - give consumed entries back to the producer
  * @c: the reading end
  *

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: MIT */
+#include "channel/client_end.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "framework/framework.h"
+
+/* Events of the library's own always find room. */
+#define CHAN_EVENT_RESERVE 8u
+
+/* The clock is only for time-outs in milliseconds, and for the time without a host. */
+static uint64_t chan_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Point all rings at memory that nobody writes to. */
+static void chan_idle(struct au_chan *c)
+{
+	unsigned char *mem = c->idle;
+
+	memset(mem, 0, 4 * 256);
+	au_ring64_producer_init(&c->submit, mem, 2);
+	au_ring16_consumer_init(&c->complete, mem + 256, 2);
+	au_ring64_producer_init(&c->control, mem + 512, 2);
+	au_ring64_consumer_init(&c->event, mem + 768, 2);
+	c->doorbell = -1;
+}
+
+int au_chan_create(uint32_t depth, uint32_t buffer_size, struct au_chan **chan)
+{
+	struct au_wire_layout layout;
+	struct au_chan *c;
+
+	if (au_wire_layout(depth, &layout) != 0 || buffer_size % 64 != 0 ||
+	    buffer_size > AU_WIRE_BUFFER_MAX)
+		return -EINVAL;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->layout = layout;
+	c->depth = depth;
+	c->buffer_size = buffer_size;
+	c->slots = calloc(depth, sizeof(*c->slots));
+	c->free = calloc(depth, sizeof(*c->free));
+	c->idle = aligned_alloc(AU_RING_LINE, 4 * 256);
+	if (!c->slots || !c->free || !c->idle) {
+		au_chan_destroy(c);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < depth; i++) {
+		c->slots[i].handle = AU_CHAN_FREE;
+		c->free[i] = (uint16_t)(depth - 1 - i);
+	}
+	c->free_count = depth;
+	au_chan_set_class(c, "raw");
+	chan_idle(c);
+	*chan = c;
+	return 0;
+}
+
+void au_chan_destroy(struct au_chan *chan)
+{
+	if (!chan)
+		return;
+	free(chan->slots);
+	free(chan->free);
+	free(chan->idle);
+	free(chan);
+}
+
+void au_chan_set_class(struct au_chan *chan, const char *cls)
+{
+	chan->direction = au_direction_of_class(cls);
+}
+
+uint32_t au_chan_outstanding(const struct au_chan *chan)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < chan->depth; i++)
+		count += chan->slots[i].handle != AU_CHAN_FREE;
+	return count;
+}
+
+/* ---------------------------------------------------------------- requests */
+
+void au_chan_set_deadline(struct au_chan_slot *s, uint32_t timeout_ms)
+{
+	s->deadline_ms = chan_now_ms() + timeout_ms;
+}
+
+void au_chan_copy_in(struct au_chan *chan, const struct au_io *io, uint32_t slot)
+{
+	if (au_direction(chan->direction, io->op) & AU_DATA_IN)
+		memcpy(chan->pool + (size_t)slot * chan->buffer_size, io->data, io->length);
+}
+
+static void chan_copy_out(struct au_chan *c, struct au_io *io, uint32_t slot)
+{
+	uint8_t direction = au_direction(c->direction, io->op);
+	uint32_t count = io->result;
+
+	if (direction & AU_DATA_ALL)
+		count = io->status == 0 ? io->length : 0;
+	if (count > io->length)
+		count = io->length;
+	if (direction & AU_DATA_BYTES)
+		io->result = count;
+	if (direction & AU_DATA_OUT)
+		memcpy(io->data, c->pool + (size_t)slot * c->buffer_size, count);
+}
+
+static void chan_free_slot(struct au_chan *c, uint32_t slot)
+{
+	c->slots[slot].handle = AU_CHAN_FREE;
+	c->slots[slot].io = NULL;
+	c->free[c->free_count++] = (uint16_t)slot;
+}
+
+static inline void chan_done(struct au_chan *c, struct au_io *io)
+{
+	if (!io->done)
+		return;
+	if (AU_RING_UNLIKELY(c->unlock != NULL)) {
+		c->unlock(c->lock_arg);
+		io->done(io);
+		c->lock(c->lock_arg);
+	} else {
+		io->done(io);
+	}
+}
+
+/* Complete what is in slot @slot without a word from the host. */
+static void chan_complete_here(struct au_chan *c, uint32_t slot, int status, bool reuse)
+{
+	struct au_chan_slot *s = &c->slots[slot];
+	struct au_io *io = s->io;
+
+	io->status = status;
+	io->result = 0;
+	io->device_status = 0;
+	if ((s->state & (AU_SLOT_CANCEL | AU_SLOT_TOLD)) == AU_SLOT_CANCEL)
+		c->cancels--;
+	if (reuse) {
+		chan_free_slot(c, slot);
+	} else {
+		s->handle = AU_CHAN_FREE;
+		s->io = NULL;
+		s->state = AU_SLOT_ABANDONED;
+		c->stats.abandoned++;
+	}
+	c->late++;
+	chan_done(c, io);
+}
+
+/* Take at most @max completions, and give the entries back. */
+static unsigned int chan_reap(struct au_chan *c, unsigned int max)
+{
+	struct au_ring_completion done;
+	unsigned int count = 0;
+
+	/* The caller may be a done() that another reap is calling: see au_wire_entries(). */
+	au_ring_release(&c->complete);
+	for (unsigned int i = 0; i < max && au_ring16_pop(&c->complete, &done); i++) {
+		uint32_t slot = AU_HANDLE_SLOT(done.handle);
+		struct au_chan_slot *s;
+		struct au_io *io;
+
+		if (AU_RING_UNLIKELY(slot >= c->depth || c->slots[slot].handle != done.handle)) {
+			c->stats.stale++;
+			continue;
+		}
+		s = &c->slots[slot];
+		io = s->io;
+		io->status = -(int)done.err;
+		io->result = done.result;
+		io->device_status = done.status;
+		if (AU_RING_UNLIKELY(io->length != 0))
+			chan_copy_out(c, io, slot);
+		if (AU_RING_UNLIKELY((s->state & (AU_SLOT_CANCEL | AU_SLOT_TOLD)) ==
+				     AU_SLOT_CANCEL))
+			c->cancels--;
+		s->handle = AU_CHAN_FREE;
+		c->free[c->free_count++] = (uint16_t)slot;
+		count++;
+		chan_done(c, io);
+	}
+	au_ring_release(&c->complete);
+	return count;
+}
+
+/* ------------------------------------------------------------------ events */
+
+static void chan_take_events(struct au_chan *c)
+{
+	struct au_wire_event e;
+	uint32_t popped = 0;
+
+	while (au_event_queue_room(&c->events) > CHAN_EVENT_RESERVE &&
+	       popped < AU_WIRE_EVENT_ENTRIES && au_ring64_pop(&c->event, &e)) {
+		popped++;
+		if (e.generation != c->generation || e.kind == AU_EVENT_DOWN ||
+		    e.kind == AU_EVENT_RESTARTED) {
+			c->stats.foreign++;
+			continue;
+		}
+		au_event_queue_put(&c->events, &(struct au_event){ .kind = e.kind,
+								   .flags = e.flags,
+								   .count = e.count,
+								   .arg = { e.arg[0], e.arg[1] } });
+		c->event_new = true;
+	}
+	if (popped == 0)
+		return;
+	au_ring_release(&c->event);
+	/*
+	 * A host that found its ring full has no other way to learn that there is room. It did
+	 * after a whole ring of events; half of one is never too late to tell.
+	 */
+	c->events_popped += popped;
+	if (c->events_popped >= AU_WIRE_EVENT_ENTRIES / 2) {
+		c->events_popped = 0;
+		if (c->up)
+			au_doorbell_ring(c->doorbell);
+	}
+}
+
+void au_chan_event(struct au_chan *chan, uint16_t kind, uint64_t arg0)
+{
+	au_event_queue_put(&chan->events,
+			   &(struct au_event){ .kind = kind, .count = 1, .arg = { arg0 } });
+	chan->event_new = true;
+}
+
+bool au_chan_event_next(struct au_chan *chan, struct au_event *event)
+{
+	if (au_ring64_ready(&chan->event))
+		chan_take_events(chan);
+	return au_event_queue_get(&chan->events, event);
+}
+
+bool au_chan_event_seen(struct au_chan *chan)
+{
+	bool seen = chan->event_new;
+
+	chan->event_new = false;
+	return seen;
+}
+
+/* ------------------------------------------------------------ cancellation */
+
+static int chan_tell(struct au_chan *c, uint32_t kind, uint64_t handle)
+{
+	struct au_wire_control *e = au_ring64_push(&c->control);
+
+	if (!e)
+		return au_ring_error(&c->control);
+	*e = (struct au_wire_control){
+		.handle = handle, .kind = kind, .generation = c->generation, .seq = e->seq
+	};
+	return 0;
+}
+
+static void chan_flush_control(struct au_chan *c)
+{
+	if (au_ring64_flush(&c->control))
+		au_doorbell_ring(c->doorbell);
+}
+
+void au_chan_tell_cancels(struct au_chan *chan)
+{
+	if (!chan->up)
+		return;
+	for (uint32_t i = 0; i < chan->depth && chan->cancels > 0; i++) {
+		struct au_chan_slot *s = &chan->slots[i];
+		int err;
+
+		if ((s->state & (AU_SLOT_CANCEL | AU_SLOT_TOLD)) != AU_SLOT_CANCEL ||
+		    s->handle == AU_CHAN_FREE)
+			continue;
+		err = chan_tell(chan, AU_WIRE_CANCEL, s->handle);
+		if (err == -EPROTO) {
+			au_chan_broken(chan);
+			return;
+		}
+		if (err != 0)
+			break; /* the ring is full: with the next flush */
+		s->state |= AU_SLOT_TOLD;
+		chan->cancels--;
+	}
+	chan_flush_control(chan);
+}
+
+int au_chan_cancel(struct au_chan *chan, struct au_io *io)
+{
+	uint32_t slot = AU_HANDLE_SLOT(io->handle_);
+	struct au_chan_slot *s;
+
+	if (slot >= chan->depth)
+		return -ESRCH;
+	s = &chan->slots[slot];
+	if (s->handle != io->handle_ || s->io != io)
+		return -ESRCH;
+	if (s->state & AU_SLOT_CANCEL)
+		return 0;
+	s->state |= AU_SLOT_CANCEL;
+	chan->cancels++;
+	if (chan->up && chan_tell(chan, AU_WIRE_CANCEL, s->handle) == 0) {
+		s->state |= AU_SLOT_TOLD;
+		chan->cancels--;
+		chan_flush_control(chan);
+	}
+	/* What could not be told now is told with a later flush. */
+	au_chan_flush(chan);
+	return 0;
+}
+
+/* --------------------------------------------------- hosts come and hosts go */
+
+void au_chan_down(struct au_chan *chan)
+{
+	chan->up = false;
+}
+
+void au_chan_broken(struct au_chan *chan)
+{
+	if (!chan->up)
+		return;
+	chan->up = false;
+	chan->stats.broken++;
+	chan_idle(chan);
+}
+
+/* What the old host's progress words say about @s; they are read once. */
+static uint32_t chan_read_progress(const struct au_chan *c, struct au_chan_slot *s)
+{
+	const struct auf_progress *p;
+
+	if (!c->progress || !(s->state & AU_SLOT_SENT))
+		return 0;
+	p = &c->progress[AU_HANDLE_SLOT(s->handle)];
+	/* Another request's words, of an earlier use of the slot. */
+	if (atomic_load_explicit(&p->tag, memory_order_acquire) != (uint32_t)(s->handle >> 16))
+		return 0;
+	s->started = atomic_load_explicit(&p->started, memory_order_relaxed);
+	s->done = atomic_load_explicit(&p->done, memory_order_relaxed);
+	return atomic_load_explicit(&p->flags, memory_order_relaxed);
+}
+
+static int chan_compare(const void *a, const void *b)
+{
+	const struct au_chan_slot *const *x = a, *const *y = b;
+
+	return (*x)->handle < (*y)->handle ? -1 : (*x)->handle > (*y)->handle;
+}
+
+/*
+ * Decide about each outstanding request: free what was answered without a host, fail what killed
+ * the host alone, and list the others in the order of their submission.
+ */
+static uint32_t chan_sort_out(struct au_chan *c, bool fault, struct au_chan_slot **list)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < c->depth; i++) {
+		struct au_chan_slot *s = &c->slots[i];
+		uint32_t flags;
+
+		if (s->handle == AU_CHAN_FREE) {
+			if (s->state & AU_SLOT_ABANDONED) {
+				s->state = 0;
+				chan_free_slot(c, i);
+			}
+			continue;
+		}
+		flags = chan_read_progress(c, s);
+		if (fault && (flags & AUF_SOLO)) {
+			c->stats.poisoned++;
+			chan_complete_here(c, i, -EIO, true);
+			continue;
+		}
+		if (fault && (flags & AUF_OWNED))
+			s->crashes++;
+	}
+	/* Only now: done() may have submitted more. */
+	for (uint32_t i = 0; i < c->depth; i++) {
+		if (c->slots[i].handle != AU_CHAN_FREE)
+			list[count++] = &c->slots[i];
+	}
+	qsort(list, count, sizeof(*list), chan_compare);
+	return count;
+}
+
+static void chan_open_rings(struct au_chan *c, const struct au_chan_link *link)
+{
+	unsigned char *mem = link->rings;
+
+	au_ring64_producer_init(&c->submit, mem + c->layout.submit, c->layout.entries);
+	au_ring16_consumer_init(&c->complete, mem + c->layout.complete, c->layout.entries);
+	au_ring64_producer_init(&c->control, mem + c->layout.control, AU_WIRE_CONTROL_ENTRIES);
+	au_ring64_consumer_init(&c->event, mem + c->layout.event, AU_WIRE_EVENT_ENTRIES);
+	c->progress = (const void *)(mem + c->layout.progress);
+	c->pool = link->pool;
+	c->doorbell = link->doorbell;
+	c->generation = link->generation;
+	c->armed = false;
+	c->events_popped = 0;
+	c->up = true;
+}
+
+/* Send one that is outstanding again; the pool's content is renewed, hosts could write to it. */
+static bool chan_send_again(struct au_chan *c, struct au_chan_slot *s, uint64_t now_ms)
+{
+	struct au_io *io = s->io;
+	uint32_t timeout_ms = 0;
+	uint16_t flags = 0;
+
+	if (io->length != 0)
+		au_chan_copy_in(c, io, AU_HANDLE_SLOT(s->handle));
+	if (s->deadline_ms != 0)
+		timeout_ms = s->deadline_ms > now_ms ? (uint32_t)(s->deadline_ms - now_ms) : 1;
+	if (s->state & AU_SLOT_SENT)
+		flags = s->crashes >= 2 ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : AU_WIRE_REPLAY;
+	if (!au_chan_push(c, s, flags, timeout_ms)) {
+		au_chan_broken(c);
+		return false;
+	}
+	c->stats.replayed += flags != 0;
+	return true;
+}
+
+void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
+{
+	struct au_chan_slot *list[AU_WIRE_DEPTH_MAX];
+	uint64_t now_ms = chan_now_ms();
+	bool first = chan->generation == 0;
+	bool replayed = false;
+	uint32_t count;
+
+	chan->up = false;
+	/* The old ring holds at most depth completions that are ours; the rest is not worth more.
+	 */
+	chan->late += chan_reap(chan, chan->layout.entries);
+	chan_take_events(chan);
+	count = chan_sort_out(chan, link->fault, list);
+	chan_open_rings(chan, link);
+	chan->cancels = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		if (list[i]->state & AU_SLOT_CANCEL) {
+			list[i]->state &= ~AU_SLOT_TOLD;
+			chan->cancels++;
+		}
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		/* In the order of submission, so those that no host has seen come last. */
+		if (!(list[i]->state & AU_SLOT_SENT) && !replayed && !first) {
+			au_chan_flush(chan);
+			chan_tell(chan, AU_WIRE_REPLAYED, 0);
+			replayed = true;
+		}
+		if (!chan_send_again(chan, list[i], now_ms))
+			return;
+		list[i]->state |= AU_SLOT_SENT;
+	}
+	if (au_ring64_flush(&chan->submit))
+		au_doorbell_ring(chan->doorbell);
+	if (!replayed && !first)
+		chan_tell(chan, AU_WIRE_REPLAYED, 0);
+	chan_flush_control(chan);
+	au_chan_flush(chan);
+}
+
+void au_chan_fail(struct au_chan *chan, int status)
+{
+	chan->up = false;
+	chan->late += chan_reap(chan, chan->layout.entries);
+	chan_take_events(chan);
+	for (uint32_t i = 0; i < chan->depth; i++) {
+		if (chan->slots[i].handle != AU_CHAN_FREE)
+			chan_complete_here(chan, i, status, true);
+	}
+}
+
+void au_chan_tick(struct au_chan *chan)
+{
+	uint64_t now_ms = chan_now_ms();
+
+	if (chan->up)
+		return;
+	for (uint32_t i = 0; i < chan->depth; i++) {
+		struct au_chan_slot *s = &chan->slots[i];
+		bool sent = s->state & AU_SLOT_SENT;
+		uint64_t grace = sent ? AU_CHAN_GRACE_MS : 0;
+
+		if (s->handle == AU_CHAN_FREE)
+			continue;
+		/* A cancelled request expires where it stands. */
+		if ((s->state & AU_SLOT_CANCEL) && s->deadline_ms == 0)
+			s->deadline_ms = now_ms;
+		if (s->deadline_ms == 0 || now_ms < s->deadline_ms + grace)
+			continue;
+		chan_complete_here(chan, i, s->state & AU_SLOT_CANCEL ? -ECANCELED : -ETIMEDOUT,
+				   !sent);
+	}
+}
+
+/* ----------------------------------------------------------------- polling */
+
+unsigned int au_chan_poll(struct au_chan *chan, unsigned int max)
+{
+	unsigned int count;
+
+	if (max == 0 || max > chan->depth)
+		max = chan->depth;
+	au_chan_flush(chan);
+	count = chan_reap(chan, max);
+	if (AU_RING_UNLIKELY(au_ring64_ready(&chan->event)))
+		chan_take_events(chan);
+	if (AU_RING_UNLIKELY(chan->late != 0)) {
+		count += chan->late;
+		chan->late = 0;
+	}
+	if (count != 0)
+		au_chan_flush(chan);
+	return count;
+}
+
+bool au_chan_arm(struct au_chan *chan)
+{
+	au_chan_flush(chan);
+	if (chan->late != 0 || chan->event_new)
+		return false;
+	if (!au_ring16_arm(&chan->complete))
+		return false;
+	/* With no room for more events there is nothing to wake up for. */
+	if (au_event_queue_room(&chan->events) > CHAN_EVENT_RESERVE &&
+	    !au_ring64_arm(&chan->event)) {
+		au_ring_disarm(&chan->complete);
+		return false;
+	}
+	chan->armed = true;
+	return true;
+}
+
+void au_chan_disarm(struct au_chan *chan)
+{
+	au_ring_disarm(&chan->complete);
+	au_ring_disarm(&chan->event);
+	chan->armed = false;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * event_queue.h - a bounded queue of events: what is of one kind is coalesced, unless each has its
+ * own place; what does not fit is dropped, and an event in its place says how many.
+ */
+#ifndef AU_CHANNEL_EVENT_QUEUE_H
+#define AU_CHANNEL_EVENT_QUEUE_H
+
+#include "auriga/auriga.h"
+
+#define AU_EVENT_QUEUE_SIZE 64u
+
+/** struct au_event_queue - zeroed memory is an empty queue. */
+struct au_event_queue {
+	struct au_event events[AU_EVENT_QUEUE_SIZE];
+	uint32_t head;
+	uint32_t count;
+	uint32_t dropped;
+};
+
+/** au_event_queue_room - how many more fit, whatever their kind. */
+static inline uint32_t au_event_queue_room(const struct au_event_queue *q)
+{
+	return AU_EVENT_QUEUE_SIZE - q->count;
+}
+
+/** au_event_queue_empty - whether there is nothing to get. */
+static inline bool au_event_queue_empty(const struct au_event_queue *q)
+{
+	return q->count == 0 && q->dropped == 0;
+}
+
+/** au_event_queue_put - add one, at the end or to one of its kind. */
+void au_event_queue_put(struct au_event_queue *q, const struct au_event *event);
+
+/** au_event_queue_get - take the oldest. Return: false when there is none. */
+bool au_event_queue_get(struct au_event_queue *q, struct au_event *event);
+
+#endif

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+#include "channel/server_end.h"
+
+#include <stdlib.h>
+
+#include "auriga/auriga.h"
+#include "channel/doorbell.h"
+#include "channel/event_queue.h"
+#include "channel/ring.h"
+#include "channel/wire.h"
+#include "framework/framework.h"
+
+/* Polls in a row that found nothing, until the doorbell is asked whether the client still lives. */
+#define SERVER_QUIET	16384u
+#define SERVER_CONTROLS 32u
+
+_Static_assert(sizeof(struct auf_progress) == 16, "as the layout has it");
+
+struct au_chan_server {
+	struct auf_source source;
+	/* of each request */
+	struct au_ring_consumer submit;
+	struct au_ring_producer complete;
+	struct auf_handle *handle;
+	struct auf_progress *progress;
+	uint64_t *last; /* per slot: the last handle in it */
+	unsigned char *pool;
+	uint64_t pool_size;
+	uint32_t depth;
+	uint32_t turn;
+	uint32_t buffer_size;
+	uint32_t generation;
+	uint16_t flags_known;
+	bool attention; /* something of the slow path */
+	bool muted;
+	uint32_t early_count;
+	uint32_t quiet;
+	/* now and then */
+	struct au_ring_consumer control;
+	struct au_ring_producer event;
+	uint64_t *early; /* per slot: cancelled before it came; 0: none */
+	bool gone;	 /* the client */
+	bool replaying;	 /* and has not said that this is all */
+	bool said;	 /* that this is all */
+	bool stashed;
+	struct au_wire_submit stash; /* the first new request, while the gate is closed */
+	int broken;
+	const char *why;
+	struct au_event_queue events;
+	struct au_chan_server_stats stats;
+	struct au_chan_server_config config;
+};
+
+/* -------------------------------------------------------------------- gate */
+
+static void gate_one_less(struct au_chan_gate *gate)
+{
+	if (gate->waiting == 0 || --gate->waiting > 0)
+		return;
+	if (gate->closed && gate->replayed)
+		gate->replayed(gate->context);
+}
+
+void au_chan_gate_skip(struct au_chan_gate *gate)
+{
+	gate_one_less(gate);
+}
+
+void au_chan_gate_open(struct au_chan_gate *gate)
+{
+	gate->closed = false;
+}
+
+static bool server_gate_closed(const struct au_chan_server *s)
+{
+	return s->config.gate && s->config.gate->closed;
+}
+
+/* ------------------------------------------------------------ closing, ends */
+
+static void server_free(void *context)
+{
+	struct au_chan_server *s = context;
+	void (*closed)(void *) = s->config.closed;
+	void *closed_context = s->config.context;
+
+	free(s->last);
+	free(s->early);
+	free(s);
+	if (closed)
+		closed(closed_context);
+}
+
+void au_chan_server_close(struct au_chan_server *server)
+{
+	struct au_chan_gate *gate = server->replaying ? server->config.gate : NULL;
+
+	auf_lane_remove(server->config.lane, &server->source);
+	server->muted = true;
+	server->replaying = false;
+	auf_handle_close(server->handle, server_free, server);
+	if (gate)
+		gate_one_less(gate);
+}
+
+static void server_end(struct au_chan_server *s, int reason, const char *text)
+{
+	void (*ended)(void *, int, const char *) = s->config.ended;
+	void *context = s->config.context;
+
+	if (ended)
+		ended(context, reason, text);
+	au_chan_server_close(s);
+}
+
+/* Noted where the channel cannot be closed at once; the next poll does it. */
+static void server_break(struct au_chan_server *s, const char *why)
+{
+	if (!s->broken)
+		s->why = why;
+	s->broken = -EPROTO;
+	s->attention = true;
+}
+
+/* ------------------------------------------------- what the framework calls */
+
+static void server_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
+			    uint32_t result, uint16_t device_status)
+{
+	struct au_chan_server *s = auf_handle_context(handle);
+
+	if (AU_RING_UNLIKELY(s->muted))
+		return;
+	if (AU_RING_UNLIKELY(au_ring16_push(&s->complete, tag, result, (uint16_t)-status,
+					    device_status) != 0))
+		server_break(s, "completions are not taken from the ring");
+}
+
+static bool server_push_event(struct au_chan_server *s, const struct au_event *event)
+{
+	struct au_wire_event *e = au_ring64_push(&s->event);
+
+	if (!e) {
+		if (au_ring_error(&s->event) == -EPROTO)
+			server_break(s, "the head of the event ring is impossible");
+		return false;
+	}
+	*e = (struct au_wire_event){ .kind = event->kind,
+				     .flags = event->flags,
+				     .count = event->count,
+				     .arg = { event->arg[0], event->arg[1] },
+				     .generation = s->generation,
+				     .seq = e->seq };
+	return true;
+}
+
+static void server_event(struct auf_handle *handle, const struct au_event *event)
+{
+	struct au_chan_server *s = auf_handle_context(handle);
+	uint32_t dropped = s->events.dropped;
+
+	if (s->muted)
+		return;
+	s->stats.events++;
+	/* The order is kept: past the queue only when there is none. */
+	if (au_event_queue_empty(&s->events) && server_push_event(s, event))
+		return;
+	au_event_queue_put(&s->events, event);
+	s->stats.events_dropped += s->events.dropped - dropped;
+}
+
+static void server_push_events(struct au_chan_server *s)
+{
+	struct au_event event;
+
+	while (!au_event_queue_empty(&s->events)) {
+		/* Taking an event out of the queue cannot be undone. */
+		if (!au_ring_room(&s->event)) {
+			if (au_ring_error(&s->event) == -EPROTO)
+				server_break(s, "the head of the event ring is impossible");
+			return;
+		}
+		if (au_event_queue_get(&s->events, &event))
+			server_push_event(s, &event);
+	}
+}
+
+/* Publish what is done: at most one doorbell, and none when the client is awake. */
+static inline void server_flush(struct au_chan_server *s)
+{
+	bool wake = au_ring16_flush(&s->complete);
+
+	if (AU_RING_UNLIKELY(!au_event_queue_empty(&s->events)))
+		server_push_events(s);
+	wake |= au_ring64_flush(&s->event);
+	if (AU_RING_UNLIKELY(wake))
+		au_doorbell_ring(s->source.fd);
+}
+
+/* ---------------------------------------------------- what the client sends */
+
+static bool server_refuse(struct au_chan_server *s, const char *why)
+{
+	server_break(s, why);
+	return false;
+}
+
+static const char *server_what_is_wrong(const struct au_chan_server *s,
+					const struct au_wire_submit *e)
+{
+	uint32_t slot = AU_HANDLE_SLOT(e->handle);
+
+	if (slot >= s->depth)
+		return "a request names a slot that there is not";
+	if (e->handle <= s->last[slot])
+		return "a request has a number that was used before";
+	if (e->length > s->buffer_size)
+		return "a request is longer than a buffer";
+	if (e->offset > s->pool_size - e->length)
+		return "a request's data are not in the pool";
+	if (e->offset % 64 != 0)
+		return "a request's data are not aligned";
+	return "a request has flags that are not known here";
+}
+
+static void server_early_cancel(struct au_chan_server *s, uint32_t slot)
+{
+	uint64_t handle = s->early[slot];
+
+	if (handle == 0 || handle > s->last[slot])
+		return;
+	s->early[slot] = 0;
+	s->early_count--;
+	if (handle == s->last[slot])
+		auf_cancel(s->handle, slot, handle);
+}
+
+/* Check one request, which is a private copy, and hand it in. False: the channel must end. */
+static inline bool server_take(struct au_chan_server *s, const struct au_wire_submit *e)
+{
+	uint32_t slot = AU_HANDLE_SLOT(e->handle);
+	struct auf_progress *p;
+
+	if (AU_RING_UNLIKELY(slot >= s->depth || e->handle <= s->last[slot] ||
+			     e->length > s->buffer_size || e->offset > s->pool_size - e->length ||
+			     e->offset % 64 != 0 || (e->flags & ~s->flags_known) != 0))
+		return server_refuse(s, server_what_is_wrong(s, e));
+	if (AU_RING_UNLIKELY(e->generation != s->generation)) {
+		s->stats.stale++;
+		return true;
+	}
+	s->last[slot] = e->handle;
+	s->stats.requests++;
+	/* The tag last: until then the words are about the slot's request before. */
+	p = &s->progress[slot];
+	atomic_store_explicit(&p->started, e->started, memory_order_relaxed);
+	atomic_store_explicit(&p->done, e->done, memory_order_relaxed);
+	atomic_store_explicit(&p->flags, 0, memory_order_relaxed);
+	atomic_store_explicit(&p->tag, (uint32_t)(e->handle >> 16), memory_order_release);
+	const struct auf_submit submit = {
+		.op = e->op,
+		.flags = e->flags & AU_WIRE_REPLAY,
+		.length = e->length,
+		.arg = { e->arg[0], e->arg[1] },
+		.data = s->pool + e->offset,
+		.timeout_ms = e->timeout_ms,
+		.started = e->started,
+		.done = e->done,
+		.suspect = (e->flags & AU_WIRE_SUSPECT) != 0,
+		.tag = e->handle,
+		.progress = p,
+	};
+	if (AU_RING_UNLIKELY(auf_submit(s->handle, slot, &submit) != 0))
+		return server_refuse(s, "a request came in a slot that is still in use");
+	if (AU_RING_UNLIKELY(s->early_count != 0))
+		server_early_cancel(s, slot);
+	return true;
+}
+
+static void server_cancel(struct au_chan_server *s, uint64_t handle)
+{
+	uint32_t slot = AU_HANDLE_SLOT(handle);
+
+	if (slot >= s->depth) {
+		server_break(s, "a cancellation names a slot that there is not");
+	} else if (handle == s->last[slot]) {
+		auf_cancel(s->handle, slot, handle);
+	} else if (handle > s->last[slot]) {
+		/* It overtook its request. */
+		s->early_count += s->early[slot] == 0;
+		s->early[slot] = handle;
+	}
+}
+
+static void server_controls(struct au_chan_server *s)
+{
+	struct au_wire_control e;
+
+	for (unsigned int n = 0; n < SERVER_CONTROLS && au_ring64_pop(&s->control, &e); n++) {
+		if (e.generation != s->generation)
+			s->stats.stale++;
+		else if (e.kind == AU_WIRE_CANCEL)
+			server_cancel(s, e.handle);
+		else if (e.kind != AU_WIRE_REPLAYED)
+			server_break(s, "a control message is not known here");
+		else if (s->replaying)
+			s->said = s->attention = true;
+	}
+	au_ring_release(&s->control);
+}
+
+/* ----------------------------------------------------------------- polling */
+
+/*
+ * While the gate is closed: replayed requests are taken until the client says that these were all.
+ * The first new one, which would get ahead of another client's replay, is put aside.
+ */
+static unsigned int server_replay(struct au_chan_server *s, unsigned int budget)
+{
+	struct au_wire_submit e;
+	unsigned int count = 0;
+
+	while (count < budget && !s->stashed && au_ring64_pop(&s->submit, &e)) {
+		count++;
+		if (!(e.flags & AU_WIRE_REPLAY)) {
+			s->stash = e;
+			s->stashed = true;
+			break;
+		}
+		s->stats.replayed++;
+		if (!server_take(s, &e))
+			return count;
+	}
+	au_ring_release(&s->submit);
+	if (au_ring64_ready(&s->control))
+		server_controls(s);
+	/* What was sent before it was said is visible now. */
+	if (s->said && (s->stashed || !au_ring64_ready(&s->submit))) {
+		s->replaying = false;
+		gate_one_less(s->config.gate);
+	}
+	return count;
+}
+
+static unsigned int server_poll_slowly(struct au_chan_server *s, unsigned int budget)
+{
+	unsigned int count = 0;
+
+	if (s->broken) {
+		server_end(s, s->broken, s->why);
+		return 1;
+	}
+	if (s->gone) {
+		server_end(s, 0, "the client has gone");
+		return 1;
+	}
+	if (s->muted)
+		return 0;
+	if (server_gate_closed(s)) {
+		if (s->replaying)
+			count = server_replay(s, budget);
+		server_flush(s);
+		return count;
+	}
+	if (s->replaying && s->said)
+		s->replaying = false;
+	s->attention = false;
+	if (s->stashed) {
+		s->stashed = false;
+		count = 1;
+		server_take(s, &s->stash);
+		server_flush(s);
+	}
+	return count;
+}
+
+static void server_look_at_doorbell(struct au_chan_server *s)
+{
+	s->quiet = 0;
+	if (!au_doorbell_drain(s->source.fd))
+		s->gone = s->attention = true;
+}
+
+static unsigned int server_poll(struct auf_source *source, unsigned int budget)
+{
+	struct au_chan_server *s = (struct au_chan_server *)source;
+	struct au_wire_submit e;
+	unsigned int count = 0;
+
+	if (budget > s->turn)
+		budget = s->turn;
+	if (AU_RING_UNLIKELY(s->attention)) {
+		count = server_poll_slowly(s, budget);
+		/* It may be closed, and gone. */
+		if (count != 0 || s->attention)
+			return count;
+	}
+	while (count < budget && au_ring64_pop(&s->submit, &e)) {
+		count++;
+		if (AU_RING_UNLIKELY(!server_take(s, &e)))
+			return count;
+	}
+	if (count != 0) {
+		au_ring_release(&s->submit);
+		s->quiet = 0;
+	} else if (AU_RING_UNLIKELY(++s->quiet == SERVER_QUIET)) {
+		server_look_at_doorbell(s);
+	}
+	if (AU_RING_UNLIKELY(au_ring64_ready(&s->control)))
+		server_controls(s);
+	server_flush(s);
+	return count;
+}
+
+static bool server_arm(struct auf_source *source)
+{
+	struct au_chan_server *s = (struct au_chan_server *)source;
+
+	server_flush(s);
+	if (s->broken || s->gone)
+		return false;
+	if (s->muted || (server_gate_closed(s) && !s->replaying))
+		return true;
+	if (s->stashed && !server_gate_closed(s))
+		return false;
+	if (s->said && s->replaying)
+		return false;
+	if (!au_ring64_arm(&s->submit))
+		return false;
+	if (!au_ring64_arm(&s->control)) {
+		au_ring_disarm(&s->submit);
+		return false;
+	}
+	return true;
+}
+
+static void server_disarm(struct auf_source *source)
+{
+	struct au_chan_server *s = (struct au_chan_server *)source;
+
+	au_ring_disarm(&s->submit);
+	au_ring_disarm(&s->control);
+	server_look_at_doorbell(s);
+}
+
+/* ----------------------------------------------------------------- opening */
+
+int au_chan_server_open(const struct au_chan_server_config *config, struct au_chan_server **server)
+{
+	const struct auf_handle_config handle_config = {
+		.depth = config->depth,
+		.quiet = config->quiet,
+		.replaying = config->replaying,
+		.complete = server_complete,
+		.event = server_event,
+	};
+	struct auf_handle_config with_context = handle_config;
+	struct au_wire_layout layout;
+	struct au_chan_server *s;
+	unsigned char *mem = config->rings;
+	int err;
+
+	if (au_wire_layout(config->depth, &layout) != 0 || config->buffer_size % 64 != 0 ||
+	    config->buffer_size > AU_WIRE_BUFFER_MAX)
+		return -EINVAL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->last = calloc(config->depth, sizeof(*s->last));
+	s->early = calloc(config->depth, sizeof(*s->early));
+	if (!s->last || !s->early) {
+		err = -ENOMEM;
+		goto fail;
+	}
+	s->config = *config;
+	s->depth = config->depth;
+	s->turn = config->depth < AU_CHAN_TURN ? config->depth : AU_CHAN_TURN;
+	s->buffer_size = config->buffer_size;
+	s->pool = config->pool;
+	s->pool_size = (uint64_t)config->depth * config->buffer_size;
+	s->generation = config->generation;
+	s->flags_known = config->replaying ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : 0;
+	s->replaying = config->replaying;
+	s->attention = config->gate && config->gate->closed;
+	au_ring64_consumer_init(&s->submit, mem + layout.submit, layout.entries);
+	au_ring16_producer_init(&s->complete, mem + layout.complete, layout.entries);
+	au_ring64_consumer_init(&s->control, mem + layout.control, AU_WIRE_CONTROL_ENTRIES);
+	au_ring64_producer_init(&s->event, mem + layout.event, AU_WIRE_EVENT_ENTRIES);
+	s->progress = (void *)(mem + layout.progress);
+	with_context.context = s;
+	err = auf_handle_open(config->unit, &with_context, &s->handle);
+	if (err != 0)
+		goto fail;
+	s->source = (struct auf_source){ .poll = server_poll,
+					 .arm = server_arm,
+					 .disarm = server_disarm,
+					 .fd = config->doorbell };
+	err = auf_lane_add(config->lane, &s->source);
+	if (err != 0) {
+		s->config.closed = NULL;
+		auf_handle_close(s->handle, server_free, s);
+		return err;
+	}
+	*server = s;
+	return 0;
+fail:
+	free(s->last);
+	free(s->early);
+	free(s);
+	return err;
+}
+
+void au_chan_server_mute(struct au_chan_server *server)
+{
+	server_flush(server);
+	server->muted = true;
+	server->attention = true;
+}
+
+struct au_chan_server_stats au_chan_server_stats(const struct au_chan_server *server)
+{
+	return server->stats;
+}
