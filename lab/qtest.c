@@ -2,8 +2,10 @@
 #include "qtest.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -119,14 +121,15 @@ bool qtest_flush(struct qtest *q)
 
 static void take_irq(struct qtest *q, const char *line)
 {
-	unsigned int gsi;
+	bool raise = strncmp(line, "IRQ raise ", 10) == 0;
+	unsigned long gsi;
+	char *end;
 
-	if (!q->irq)
+	if (!q->irq || (!raise && strncmp(line, "IRQ lower ", 10) != 0))
 		return;
-	if (sscanf(line, "IRQ raise %u", &gsi) == 1)
-		q->irq(q, gsi, true);
-	else if (sscanf(line, "IRQ lower %u", &gsi) == 1)
-		q->irq(q, gsi, false);
+	gsi = strtoul(line + 10, &end, 10);
+	if (end != line + 10 && gsi <= UINT_MAX)
+		q->irq(q, (unsigned int)gsi, raise);
 }
 
 static void take_answer(struct qtest *q, const char *line)

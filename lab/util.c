@@ -94,7 +94,7 @@ uint8_t *lab_buf_reserve(struct lab_buf *b, size_t len)
 		b->head = b->tail = 0;
 	if (b->size - b->tail >= len && b->data)
 		return b->data + b->tail;
-	if (b->head) {
+	if (b->data && b->head) {
 		memmove(b->data, b->data + b->head, b->tail - b->head);
 		b->tail -= b->head;
 		b->head = 0;
