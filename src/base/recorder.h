@@ -50,7 +50,7 @@ struct au_record {
 	uint64_t time_ns;
 	_Atomic uint32_t seq;
 	uint16_t point;	 /* enum au_trace_point, see trace.h */
-	uint16_t length; /* of text, for AU_TRACE_LOG */
+	uint16_t length; /* of text, for AU_TRACE_log */
 	union {
 		uint64_t arg[6];
 		char text[48];
