@@ -16,14 +16,15 @@
 /* The name of a claim's file: readable, and different for different addresses. */
 static void claim_name(const char *address, char *name, size_t size)
 {
-	char whole[PATH_MAX], real[PATH_MAX];
+	char whole[PATH_MAX + 64], real[PATH_MAX];
 	const char *path = strchr(address, ':');
 	uint64_t hash = 0xcbf29ce484222325u;
 	size_t length = 0;
 
 	/* One device has many paths; its socket's real one is the same for all. */
 	if (path && path[1] && strchr(path, '/') && realpath(path + 1, real))
-		snprintf(whole, sizeof(whole), "%.*s:%s", (int)(path - address), address, real);
+		snprintf(whole, sizeof(whole), "%.*s:%s",
+			 path - address < 32 ? (int)(path - address) : 32, address, real);
 	else
 		snprintf(whole, sizeof(whole), "%s", address);
 	for (const char *c = whole; *c; c++) {

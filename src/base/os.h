@@ -71,9 +71,17 @@ uint64_t au_os_preemptions(void);
 /** au_os_processors - how many this thread may run on. */
 unsigned int au_os_processors(void);
 
+/** au_os_word_wait - sleep while *@word is @value; may return early. */
+void au_os_word_wait(_Atomic uint32_t *word, uint32_t value);
+/** au_os_word_wake - wake one that sleeps on @word, which need not exist any more. */
+void au_os_word_wake(_Atomic uint32_t *word);
+
 /* ---------------------------------------------------- waiting, and wake-ups */
 
 #define AU_OS_EVENTS 32
+
+/** au_os_close - close one of the descriptors below; harmless for -1. */
+void au_os_close(int fd);
 
 /** au_os_wake_create - a descriptor that au_os_wake() makes readable until au_os_wake_clear(). */
 int au_os_wake_create(void);

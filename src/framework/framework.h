@@ -249,6 +249,7 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
  *	replayed.
  * @suspend: before d0_exit().
  * @remove: free the class' part of the unit.
+ * @first_op: operations below it are refused with -AU_ENOTSUP.
  */
 struct auf_class {
 	const char *name;
@@ -259,6 +260,7 @@ struct auf_class {
 	void (*gate)(struct au_unit *unit);
 	void (*suspend)(struct au_unit *unit);
 	void (*remove)(struct au_unit *unit);
+	uint16_t first_op;
 };
 
 #define AUF_OPEN_FIRST	   1u /* no other handle is open */
@@ -282,11 +284,22 @@ unsigned int auf_unit_index(const struct au_unit *unit);
 const struct auf_class *auf_unit_class(const struct au_unit *unit);
 /** auf_queue_put - class: let a request that submit() took go on to a queue. */
 void auf_queue_put(struct au_queue *queue, struct au_request *req);
+/** auf_request_park - class: a request that a queue delivered only waits in the class, not in the
+ * driver: it is no suspect when the host dies, and does not keep suspects from running alone. */
+void auf_request_park(struct au_request *req);
 /** auf_request_progress - where its progress is kept. */
 struct auf_progress *auf_request_progress(struct au_request *req);
 /** auf_request_replay - the started and done that a replay came with. */
 void auf_request_replay(const struct au_request *req, uint32_t *started, uint32_t *done);
 /** auf_request_owner - the handle it came from, and its tag. */
 struct auf_handle *auf_request_owner(const struct au_request *req, uint64_t *tag);
+
+/* ---------------------------------------------------------------- verifier */
+
+/** auf_verify_action - called when a driver under the verifier has broken @rule, after the line that
+ * says so; abort() unless set. Set it before there are devices. */
+extern void (*auf_verify_action)(struct au_device *dev, const char *rule);
+/** auf_rule - the name of the rule with that index, and what it says; NULL behind the last. */
+const char *auf_rule(unsigned int index, const char **text);
 
 #endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* Handles: who sends requests. All memory of a handle's requests is there from the start. */
+#include "framework/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define HANDLE_DEPTH_MAX 65536u
+/* The verifier gives a request's memory a rest before it is used again, so as to catch who still
+ * uses it. */
+#define HANDLE_SPARE	 4u
+
+static int handle_alloc(struct auf_handle *handle, bool verify)
+{
+	uint32_t count = handle->depth * (verify ? HANDLE_SPARE : 1);
+
+	handle->slots = au_os_alloc(handle->depth * sizeof(*handle->slots));
+	handle->requests = au_os_alloc(count * sizeof(*handle->requests));
+	if (!handle->slots || !handle->requests)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		struct auf_request *r = &handle->requests[i];
+
+		r->handle = handle;
+		au_list_init(&r->node);
+		if (verify)
+			r->word = REQ_VERIFIED;
+		if (i < handle->depth)
+			handle->slots[i] = r;
+		else
+			au_list_add_tail(&handle->spare, &r->node);
+	}
+	return 0;
+}
+
+static void handle_free(struct auf_handle *handle)
+{
+	au_os_free(handle->requests);
+	au_os_free(handle->slots);
+	au_os_free(handle);
+}
+
+int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config,
+		    struct auf_handle **out)
+{
+	struct au_device *dev = unit->dev;
+	struct auf_handle *handle;
+	uint32_t flags;
+
+	if (config->depth == 0 || config->depth > HANDLE_DEPTH_MAX || !config->complete)
+		return -EINVAL;
+	if (unit->removed || dev->refusing)
+		return -ENODEV;
+	handle = au_os_alloc(sizeof(*handle));
+	if (!handle)
+		return -ENOMEM;
+	handle->unit = unit;
+	handle->lane = dev->lane;
+	handle->depth = config->depth;
+	handle->config = *config;
+	au_list_init(&handle->spare);
+	if (handle_alloc(handle, dev->verify) != 0) {
+		handle_free(handle);
+		return -ENOMEM;
+	}
+	au_list_add_tail(&unit->handles, &handle->node);
+	au_trace(dev->lane->recorder, dev->lane->index, handle_open, unit->index, config->depth, 0);
+	flags = (unit->handle_count++ ? 0 : AUF_OPEN_FIRST) |
+		(config->quiet ? AUF_OPEN_QUIET : 0) | (config->replaying ? AUF_OPEN_REPLAYING : 0);
+	*out = handle;
+	if (unit->cls->opened)
+		unit->cls->opened(unit, handle, flags);
+	return 0;
+}
+
+void *auf_handle_context(const struct auf_handle *handle)
+{
+	return handle->config.context;
+}
+
+/* ------------------------------------------------------------------ closing */
+
+static void handle_leave_unit(struct auf_handle *handle)
+{
+	struct au_unit *unit = handle->unit;
+
+	if (!unit)
+		return;
+	handle->unit = NULL;
+	au_list_remove(&handle->node);
+	unit->handle_count--;
+	if (unit->cls->closed)
+		unit->cls->closed(unit, handle, unit->handle_count == 0);
+}
+
+void auf_handle_settle(struct auf_handle *handle)
+{
+	void (*closed)(void *context) = handle->closed;
+	void *context = handle->closed_context;
+
+	if (!handle->closing || handle->outstanding)
+		return;
+	if (handle->unit && handle->unit->dev->sweeping)
+		return; /* whoever sweeps comes back to it */
+	handle_leave_unit(handle);
+	handle_free(handle);
+	if (closed)
+		closed(context);
+}
+
+void auf_device_settle_handles(struct au_device *dev)
+{
+	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++) {
+		if (!dev->units[i])
+			continue;
+		au_list_for_each_safe(node, &dev->units[i]->handles)
+			auf_handle_settle(AU_CONTAINER(node, struct auf_handle, node));
+	}
+}
+
+void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), void *context)
+{
+	struct au_device *dev = handle->unit ? handle->unit->dev : NULL;
+
+	handle->closing = true;
+	handle->closed = closed;
+	handle->closed_context = context;
+	if (!dev) {
+		auf_handle_settle(handle);
+		return;
+	}
+	au_trace(dev->lane->recorder, dev->lane->index, handle_close, handle->unit->index,
+		 handle->outstanding, 0);
+	dev->sweeping++;
+	for (uint32_t i = 0; i < handle->depth; i++)
+		auf_request_cancel(handle->slots[i], -AU_ECANCELED);
+	if (--dev->sweeping == 0)
+		auf_device_settle_handles(dev);
+}
+
+/* Its unit goes away; nothing of it is outstanding any more. */
+void auf_handle_orphan(struct auf_handle *handle)
+{
+	handle->unit->handle_count--;
+	handle->unit = NULL;
+	au_list_remove(&handle->node);
+	auf_handle_settle(handle);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+void auf_handle_recycle(struct auf_request *r)
+{
+	struct auf_handle *handle = r->handle;
+	struct auf_request *rested = AU_CONTAINER(handle->spare.next, struct auf_request, node);
+
+	au_list_remove(&rested->node);
+	rested->word = REQ_VERIFIED;
+	handle->slots[r->slot] = rested;
+	au_list_add_tail(&handle->spare, &r->node);
+	/* Who looks into a completed request finds nothing useful. */
+	memset(&r->pub, 0xdb, sizeof(r->pub));
+}
+
+/* A class that takes requests itself, a deadline, a suspect, a verifier, a refusal. */
+static int __attribute__((noinline))
+handle_submit_slow(struct auf_handle *handle, struct auf_request *r, const struct auf_submit *s)
+{
+	struct au_unit *unit = handle->unit;
+	struct au_queue *queue = auf_unit_queue(unit, s->op);
+
+	r->word |= (s->suspect ? REQ_SUSPECT : 0) | REQ_OWNED | REQ_NO_QUEUE;
+	if (s->timeout_ms) {
+		r->word |= REQ_TIMED;
+		r->timeout.fn = auf_request_timed_out;
+		auf_timeout_set(handle->lane, &r->timeout, s->timeout_ms);
+	}
+	if (unit->dev->refusing || unit->removed) {
+		auf_request_finish(r, -AU_ENODEV, 0, 0);
+	} else if (s->op < unit->cls->first_op || (!unit->cls->submit && !queue)) {
+		auf_request_finish(r, -AU_ENOTSUP, 0, 0);
+	} else if (unit->cls->submit) {
+		/* Until it is put into a queue it is being run. */
+		atomic_store_explicit(&r->progress->flags, AUF_OWNED, memory_order_release);
+		unit->cls->submit(unit, &r->pub);
+	} else {
+		r->word &= ~(REQ_OWNER | REQ_NO_QUEUE);
+		auf_queue_accept(queue, r);
+	}
+	return 0;
+}
+
+int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit *s)
+{
+	struct au_unit *unit = handle->unit;
+	struct au_queue *queue;
+	struct auf_request *r;
+
+	if (unlikely(slot >= handle->depth))
+		return -EINVAL;
+	if (unlikely(!unit || handle->closing))
+		return -ENODEV;
+	r = handle->slots[slot];
+	if (unlikely(auf_request_is(r) != REQ_FREE))
+		return -EBUSY;
+	r->pub.op = s->op;
+	r->pub.flags = s->flags;
+	r->pub.length = s->length;
+	r->pub.arg[0] = s->arg[0];
+	r->pub.arg[1] = s->arg[1];
+	r->pub.data = s->data;
+	r->word &= REQ_VERIFIED;
+	r->cancel_status = 0;
+	r->tag = s->tag;
+	r->progress = s->progress;
+	r->slot = slot;
+	r->seq++;
+	r->started = s->started;
+	r->done = s->done;
+	handle->outstanding++;
+	queue = unit->first;
+	if (unlikely(unit->class_takes || unit->route_count || s->timeout_ms || s->suspect || !queue ||
+		     s->op < unit->cls->first_op || unit->dev->refusing || r->word))
+		return handle_submit_slow(handle, r, s);
+	auf_queue_accept(queue, r);
+	return 0;
+}
+
+int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag)
+{
+	struct auf_request *r;
+
+	if (slot >= handle->depth)
+		return -EINVAL;
+	r = handle->slots[slot];
+	if (auf_request_is(r) == REQ_FREE || r->tag != tag)
+		return -ESRCH;
+	auf_request_cancel(r, -AU_ECANCELED);
+	return 0;
+}
+
+void auf_handle_event(struct auf_handle *handle, uint16_t kind, uint32_t count, uint64_t arg0,
+		      uint64_t arg1)
+{
+	const struct au_event event = { .kind = kind, .count = count, .arg = { arg0, arg1 } };
+
+	if (handle->config.event && !handle->closing)
+		handle->config.event(handle, &event);
+}

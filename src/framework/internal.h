@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: The framework, inside
+ *
+ * lane.c, lane_thread.c, wheel.c, timer.c: who runs what when. machine.c: a device's way up and
+ * down. device.c, unit.c, param.c, regs.c, irq.c: what a device has. handle.c, queue.c, request.c,
+ * cancel.c, solo.c: the way of a request. verify.c: the rules.
+ *
+ * Everything of a device is used on its lane only, and so needs no locks and no atomics; what other
+ * threads may call says so.
+ */
+#ifndef AU_FRAMEWORK_INTERNAL_H
+#define AU_FRAMEWORK_INTERNAL_H
+
+#include "framework/framework.h"
+
+#include "auriga/auriga.h"
+#include "base/list.h"
+#include "base/note.h"
+#include "base/os.h"
+#include "base/recorder.h"
+#include "base/trace.h"
+#include "bus/bus.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* ------------------------------------------------------------------ lanes */
+
+/** struct auf_timeout - something that is due at a time. Embedded; zero it, or auf_timeout_init().
+ */
+struct auf_timeout {
+	struct au_list node;
+	uint64_t when_ms;
+	void (*fn)(struct auf_timeout *timeout);
+	enum { AUF_TIMEOUT_IDLE, AUF_TIMEOUT_WAITING, AUF_TIMEOUT_DUE } state;
+};
+
+/** struct auf_work - something to run on the lane soon. */
+struct auf_work {
+	struct auf_work *next;
+	_Atomic bool queued;
+	void (*fn)(struct auf_work *work);
+};
+
+#define LANE_WHEEL 256u /* buckets of 1 ms */
+
+/* au_lane.attention */
+#define LANE_WAKE  1u
+#define LANE_WORK  2u
+#define LANE_BEAT  4u
+#define LANE_LEAVE 8u
+
+struct au_lane {
+	/* the hot part */
+	_Atomic uint32_t attention; /* LANE_*: set by any thread */
+	_Atomic uint32_t sleeping;
+	uint64_t now_ms;
+	uint64_t ticks;	    /* when the clock was read */
+	uint64_t tick_step; /* read it again after so many */
+	struct auf_source *sources, *sources_next;
+	uint64_t completed, published;
+
+	uint64_t now_ns; /* of the last reading */
+	uint64_t seen_ms;
+	uint64_t look_ms; /* when to look at descriptors next while busy */
+	unsigned int fd_sources;
+	bool look; /* look at descriptors in this turn */
+
+	_Atomic(struct auf_work *) work; /* posted, newest first */
+	struct auf_work *work_list;	 /* collected, oldest first */
+	_Atomic uint32_t beat;
+	struct au_list buses; /* devices with one: flushed each turn */
+
+	uint64_t wheel_ms; /* everything up to here has been run */
+	unsigned int wheel_count;
+	struct au_list wheel[LANE_WHEEL];
+
+	enum auf_runner runner;
+	unsigned int index;
+	struct au_recorder *recorder;
+	int wait_set, wake_fd, timer_fd;
+	uint64_t timer_ms; /* what timer_fd is set to; 0: not */
+
+	struct au_os_thread *thread;
+	_Atomic uintptr_t thread_id;
+	struct {
+		uint64_t most_ns, limit_ns;
+		unsigned int penalty, hold_off;
+	} spin;
+};
+
+/** auf_lane_turn - serve everything once. Returns the work done. */
+unsigned int auf_lane_turn(struct au_lane *lane);
+/** auf_lane_look - look at descriptors, or wait for them. */
+void auf_lane_look(struct au_lane *lane, int timeout_ms);
+/** auf_lane_clock - read the clock now. */
+void auf_lane_clock(struct au_lane *lane);
+/** auf_lane_settle - before sleeping: arm all sources; false: there is something to do. */
+bool auf_lane_settle(struct au_lane *lane);
+/** auf_lane_unsettle - after sleeping. */
+void auf_lane_unsettle(struct au_lane *lane);
+/** auf_lane_run - the runner's thread. */
+void auf_lane_run(void *lane);
+/** auf_lane_post - queue work; any thread. */
+void auf_lane_post(struct au_lane *lane, struct auf_work *work);
+/** auf_lane_work - run what was queued. */
+unsigned int auf_lane_work(struct au_lane *lane);
+/** auf_lane_forget - drop work that was posted, before it is freed. Lane. */
+void auf_lane_forget(struct au_lane *lane, struct auf_work *work);
+
+/** auf_wheel_init - an empty wheel. */
+void auf_wheel_init(struct au_lane *lane);
+/** auf_timeout_set - let it be due @ms from now; moves it when it is set already. */
+void auf_timeout_set(struct au_lane *lane, struct auf_timeout *timeout, uint64_t ms);
+/** auf_timeout_clear - take it out; harmless when it is not set. */
+void auf_timeout_clear(struct au_lane *lane, struct auf_timeout *timeout);
+/** auf_wheel_run - run everything that is due. Returns how many. */
+unsigned int auf_wheel_run(struct au_lane *lane);
+/** auf_wheel_next - milliseconds until something is due, at most INT_MAX; -1: nothing. */
+int auf_wheel_next(const struct au_lane *lane);
+
+/* --------------------------------------------------------------- requests */
+
+/* auf_request.word: who owns it, and what is not ordinary about it */
+#define REQ_FREE       0x0000u /* nobody: the slot is free */
+#define REQ_QUEUED     0x0001u /* the framework: in a queue */
+#define REQ_OWNED      0x0002u /* the driver, or the class */
+#define REQ_OWNER      0x0003u
+#define REQ_NO_QUEUE   0x0010u /* owned by the class, which has not put it into a queue */
+#define REQ_CANCELABLE 0x0020u /* cancel may be called */
+#define REQ_CANCELED   0x0040u /* cancel was called: it stays until the slot is used again */
+#define REQ_TIMED      0x0080u /* timeout is set */
+#define REQ_OVERDUE    0x0100u /* held for too long after cancellation */
+#define REQ_SUSPECT    0x0200u /* deliver it alone */
+#define REQ_SOLO       0x0400u /* it is running alone */
+#define REQ_PARKED     0x0800u /* it waits in the class */
+#define REQ_VERIFIED   0x1000u /* the verifier wants to see everything */
+#define REQ_REQUEUED   0x2000u
+
+struct auf_request {
+	struct au_request pub;
+	uint32_t word;
+	int cancel_status; /* not 0: cancellation was asked for, and this is why */
+	struct au_queue *queue;
+	struct auf_handle *handle;
+	uint64_t tag;
+	struct auf_progress *progress;
+	uint32_t slot;
+	uint32_t seq;
+	void (*cancel)(struct au_request *req);
+	struct au_list node; /* in queue->waiting */
+	struct auf_timeout timeout;
+	uint64_t asked_ms;
+	uint32_t started, done;
+};
+
+static inline struct auf_request *auf_request(struct au_request *req)
+{
+	return (struct auf_request *)(void *)req;
+}
+
+static inline uint32_t auf_request_is(const struct auf_request *r)
+{
+	return r->word & REQ_OWNER;
+}
+
+/** auf_request_finish - complete a request, whoever owns it. */
+void auf_request_finish(struct auf_request *r, int status, uint32_t result, uint16_t device_status);
+/** auf_request_cancel - ask for cancellation; it ends with @status. */
+void auf_request_cancel(struct auf_request *r, int status);
+/** auf_request_timed_out - a request's deadline. */
+void auf_request_timed_out(struct auf_timeout *timeout);
+/** auf_request_let_go - it leaves the driver: no timer, no cancel callback, no overdue any more. */
+void auf_request_let_go(struct auf_request *r);
+
+struct auf_handle {
+	struct au_unit *unit; /* NULL: the unit has gone */
+	struct auf_request **slots;
+	uint32_t depth;
+	uint32_t outstanding;
+	struct au_lane *lane;
+	struct auf_handle_config config;
+	struct au_list node;
+	struct auf_request *requests;
+	struct au_list spare; /* verifier: requests not used for longest first */
+	bool closing;
+	void (*closed)(void *context);
+	void *closed_context;
+};
+
+/** auf_handle_settle - finish closing when nothing is outstanding any more. */
+void auf_handle_settle(struct auf_handle *handle);
+/** auf_device_settle_handles - the same for all handles of a device. */
+void auf_device_settle_handles(struct au_device *dev);
+/** auf_handle_recycle - verifier: put a used request to the end of the spare ones. */
+void auf_handle_recycle(struct auf_request *r);
+/** auf_handle_orphan - its unit goes away. */
+void auf_handle_orphan(struct auf_handle *handle);
+
+/* ----------------------------------------------------------------- queues */
+
+#define QUEUE_WATCH_SETTLE 1u /* a change of state is under way */
+#define QUEUE_WATCH_SOLO   2u /* a suspect waits, or runs alone */
+
+struct au_queue {
+	bool fast;    /* a request may be delivered without further thought */
+	bool pumping; /* deliver() is running */
+	uint8_t watch;
+	bool told; /* MANUAL: ready() was called */
+	uint32_t owned;
+	uint32_t bound; /* delivered while the driver owns fewer */
+	void (*deliver)(struct au_queue *queue, struct au_request *req);
+	struct au_list waiting;
+	struct au_unit *unit;
+	struct au_device *dev;
+	enum au_queue_state state;
+	bool requeued; /* deliver it later, not in this loop */
+	struct auf_work later;
+	struct au_queue_config config;
+	struct au_list node;
+};
+
+/** auf_queue_refresh - after a change of state, gate or power: whether it delivers. */
+void auf_queue_refresh(struct au_queue *queue);
+/** auf_queue_pump - deliver what may be delivered. */
+void auf_queue_pump(struct au_queue *queue);
+/** auf_queue_left - a request has left the driver: deliver the next, settle. */
+void auf_queue_left(struct au_queue *queue);
+/** auf_queue_accept - put a request at the end, or refuse it. */
+void auf_queue_accept(struct au_queue *queue, struct auf_request *r);
+/** auf_queue_slow - the same, when it cannot be delivered just so. */
+void auf_queue_slow(struct au_queue *queue, struct auf_request *r);
+/** auf_queue_open - whether it may deliver now. */
+bool auf_queue_open(const struct au_queue *queue);
+
+/** auf_solo_allows - whether @r, at the head of @queue, may be delivered now. */
+bool auf_solo_allows(struct au_queue *queue, struct auf_request *r);
+/** auf_solo_left - a request has left the driver while queues are watched. */
+void auf_solo_left(struct au_device *dev, struct auf_request *r);
+/** auf_solo_init - none. */
+void auf_solo_init(struct au_device *dev);
+/** auf_solo_reset - on the way down. */
+void auf_solo_reset(struct au_device *dev);
+
+/* ------------------------------------------------------------------ units */
+
+#define UNIT_ROUTES 16
+
+struct au_unit {
+	const struct auf_class *cls;
+	struct au_queue *first; /* the default queue */
+	bool class_takes;	/* cls->submit */
+	unsigned int route_count;
+	struct {
+		uint16_t op;
+		struct au_queue *queue;
+	} route[UNIT_ROUTES];
+	struct au_device *dev;
+	void *priv;
+	unsigned int index;
+	bool removed;
+	struct au_list removed_node; /* in dev->removed_units */
+	struct au_list queues;
+	struct au_list handles;
+	unsigned int handle_count;
+};
+
+/** auf_unit_queue - where requests of operation @op go; NULL: the unit has no queue. */
+static inline struct au_queue *auf_unit_queue(const struct au_unit *unit, uint16_t op)
+{
+	for (unsigned int i = 0; unlikely(i < unit->route_count); i++)
+		if (unit->route[i].op == op)
+			return unit->route[i].queue;
+	return unit->first;
+}
+
+/** auf_unit_free - free a unit and its queues. */
+void auf_unit_free(struct au_unit *unit);
+
+/* ---------------------------------------------------------------- devices */
+
+enum auf_state {
+	STATE_CREATED,
+	STATE_PREPARING,
+	STATE_ENTERING,
+	STATE_RESTORING,
+	STATE_CONNECTING,
+	STATE_OPENING,
+	STATE_STARTING,
+	STATE_RUNNING,
+	STATE_STOPPING,
+	STATE_CLOSING,
+	STATE_DISCONNECTING,
+	STATE_SUSPENDING,
+	STATE_EXITING,
+	STATE_FLUSHING,
+	STATE_RELEASING,
+	STATE_STOPPED,
+	STATE_COUNT
+};
+
+enum auf_machine_event {
+	EVENT_START,	/* from outside */
+	EVENT_STOP,	/* from outside */
+	EVENT_SURPRISE, /* from outside: the device is gone */
+	EVENT_DONE,	/* of an action */
+	EVENT_FAILED,	/* of an action */
+	EVENT_GONE,	/* an action was done, but the device went meanwhile, or a stop is wanted */
+	EVENT_COUNT
+};
+
+#define MACHINE_HISTORY 64u
+
+struct auf_step {
+	uint64_t time_ms;
+	uint8_t state, event, next;
+	int result;
+};
+
+struct auf_machine {
+	_Atomic uint32_t state;
+	bool running; /* a callback of the way up or down is under way */
+	bool gone;
+	bool stop;	/* the way down is wanted */
+	int failure;	/* the first, of the way up */
+	int down_failure;
+	enum au_power to;
+	unsigned int steps;
+	struct auf_step history[MACHINE_HISTORY];
+	struct auf_work surprise;
+};
+
+struct auf_param {
+	uint64_t value;
+	char text[AU_PARAM_VALUE_MAX];
+};
+
+struct auf_intx {
+	struct auf_source source;
+	bool connected;
+	bool polling;	      /* a storm: look every ms instead */
+	unsigned int storms;
+	unsigned int unclaimed; /* in a row */
+	unsigned int window;	/* interrupts since window_ms */
+	uint64_t window_ms;
+	uint64_t polling_until_ms;
+	uint64_t total, unclaimed_total;
+	struct auf_timeout poll;
+	struct au_list irqs;
+};
+
+enum auf_solo_phase { SOLO_NONE, SOLO_WAITING, SOLO_RUNNING, SOLO_PASSED };
+
+struct au_device {
+	struct au_lane *lane;
+	void *context;
+	bool delivering; /* the machine lets queues deliver */
+	bool gate;	 /* replay is over */
+	bool refusing;	 /* going down: nothing new */
+	bool verify;
+	bool in_isr;
+	bool timers_open;
+	struct {
+		enum auf_solo_phase phase;
+		struct auf_request *request;
+		struct au_queue *queue;
+		struct auf_timeout timeout;
+	} solo;
+	unsigned int sweeping; /* handles must not be freed */
+
+	char name[64];
+	struct au_driver driver;
+	struct au_note note;
+	struct auf_param *params;
+	struct au_bus *bus;
+	struct auf_source bus_source;
+	struct au_list bus_node; /* in lane->buses */
+	bool bus_told;
+	void *retained;
+	size_t retained_size;
+	bool retained_fresh;
+	uint8_t *state;
+	bool state_fresh, state_ours;
+	uint32_t generation;
+	enum au_power from;
+	void (*notify)(void *context, struct au_device *dev, enum auf_notice what, void *object);
+	void *notify_context;
+
+	struct auf_machine machine;
+	struct au_unit *units[AUF_UNITS_MAX];
+	struct au_list regs, timers, works, removed_units;
+	struct auf_intx intx;
+	struct {
+		_Atomic uint64_t second;
+		_Atomic uint32_t lines, dropped;
+	} log;
+};
+
+/** auf_notify - tell whoever runs the device. */
+void auf_notify(struct au_device *dev, enum auf_notice what, void *object);
+/** auf_device_open_queues - the machine: let queues deliver, if the gate is open. */
+void auf_device_open_queues(struct au_device *dev);
+/** auf_device_close_queues - the machine: nothing is delivered or accepted any more. */
+void auf_device_close_queues(struct au_device *dev);
+/** auf_device_sweep - call @fn for each request that is not free. */
+void auf_device_sweep(struct au_device *dev,
+		      void (*fn)(struct auf_request *r, void *arg), void *arg);
+/** auf_device_refresh - all queues: whether they deliver; then let them. */
+void auf_device_refresh(struct au_device *dev);
+
+/** auf_machine_event - an event from outside. Lane. Returns the first failure of the way up. */
+int auf_machine_event(struct au_device *dev, enum auf_machine_event event);
+/** auf_machine_init - STATE_CREATED. */
+void auf_machine_init(struct au_device *dev);
+
+/** auf_irq_connect - connect and enable the interrupt. */
+int auf_irq_connect(struct au_device *dev);
+/** auf_irq_disconnect - disable and disconnect it. */
+void auf_irq_disconnect(struct au_device *dev);
+/** auf_irq_init - none yet. */
+void auf_irq_init(struct au_device *dev);
+/** auf_irq_free - free what au_irq_create() made. */
+void auf_irq_free(struct au_device *dev);
+/** auf_regs_free - free all windows. */
+void auf_regs_free(struct au_device *dev);
+/** auf_timers_stop - stop all timers and work, for good. */
+void auf_timers_stop(struct au_device *dev);
+/** auf_timers_free - free them. */
+void auf_timers_free(struct au_device *dev);
+/** auf_bus_check - after an access: notice when the bus says that the device is gone. */
+void auf_bus_check(struct au_device *dev);
+/** auf_params_set - check and keep @params. */
+int auf_params_set(struct au_device *dev, const char *const *params, char *error,
+		   size_t error_size);
+
+/* --------------------------------------------------------------- verifier */
+
+/* X(name, rule): what the driver has to do, as docs and messages have it */
+#define AUF_RULES(X)                                                                              \
+	X(double_completion, "double-completion", "a request is completed once")                  \
+	X(unowned_completion, "unowned-completion", "only its owner completes a request")         \
+	X(use_after_completion, "use-after-completion", "a completed request is not touched")     \
+	X(completion_cancelable, "completion-while-cancelable",                                   \
+	  "au_request_clear_cancelable() comes before completion, requeue and forward")           \
+	X(completion_in_isr, "completion-in-isr", "isr() only latches; dpc() completes")          \
+	X(cancelable_twice, "cancelable-twice", "a request is made cancelable once at a time")    \
+	X(clear_unmatched, "unmatched-clear",                                                     \
+	  "au_request_clear_cancelable() follows au_request_set_cancelable()")                    \
+	X(canceled_polled, "poll-while-cancelable",                                               \
+	  "au_request_is_canceled() is for requests that are not cancelable")                     \
+	X(foreign_queue, "foreign-queue", "a request stays with the queues of its unit")          \
+	X(request_leaked, "request-leaked",                                                       \
+	  "the driver owns no request any more when d0_exit() returns")                           \
+	X(register_outside, "register-outside", "accesses stay within their window")              \
+	X(create_late, "create-outside-prepare", "queues and interrupts are made in prepare()")
+
+enum auf_rule {
+#define AUF_RULE_ENUM(name, text, help) RULE_##name,
+	AUF_RULES(AUF_RULE_ENUM)
+#undef AUF_RULE_ENUM
+	RULE_COUNT
+};
+
+/** auf_violation - the driver broke a rule: one line that names it; with the verifier on, then
+ * auf_verify_action(). @r may be NULL. */
+void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_request *r);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way up and down of a device, as one table: in a state, an event leads to the next state, and
+ * entering a state runs its action, whose outcome is the next event. What is not in the table
+ * cannot happen, and is noted if it does. The way down never stops half way: there, an action that
+ * fails is noted and counts as done.
+ */
+#include "framework/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int machine_prepare(struct au_device *dev)
+{
+	dev->timers_open = true;
+	return dev->driver.prepare(dev);
+}
+
+static int machine_enter(struct au_device *dev)
+{
+	int err = dev->bus ? au_pci_enable(dev->bus, true, false, false) : 0;
+
+	if (err || !dev->driver.d0_entry)
+		return err;
+	return dev->driver.d0_entry(dev, dev->from);
+}
+
+static int machine_restore(struct au_device *dev)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < AUF_UNITS_MAX && !err; i++)
+		if (dev->units[i] && dev->units[i]->cls->restore)
+			err = dev->units[i]->cls->restore(dev->units[i], dev->from);
+	return err;
+}
+
+static int machine_open(struct au_device *dev)
+{
+	auf_device_open_queues(dev);
+	return 0;
+}
+
+static int machine_io_start(struct au_device *dev)
+{
+	return dev->driver.io_start ? dev->driver.io_start(dev) : 0;
+}
+
+static int machine_io_stop(struct au_device *dev)
+{
+	if (dev->driver.io_stop)
+		dev->driver.io_stop(dev);
+	return 0;
+}
+
+static int machine_close(struct au_device *dev)
+{
+	auf_device_close_queues(dev);
+	return 0;
+}
+
+static int machine_disconnect(struct au_device *dev)
+{
+	auf_irq_disconnect(dev);
+	auf_timers_stop(dev);
+	return 0;
+}
+
+static int machine_suspend(struct au_device *dev)
+{
+	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
+		if (dev->units[i] && dev->units[i]->cls->suspend)
+			dev->units[i]->cls->suspend(dev->units[i]);
+	return 0;
+}
+
+static int machine_exit(struct au_device *dev)
+{
+	return dev->driver.d0_exit ? dev->driver.d0_exit(dev, dev->machine.to) : 0;
+}
+
+static void machine_flush_one(struct auf_request *r, void *arg)
+{
+	struct au_device *dev = arg;
+
+	if (!dev->machine.gone && auf_request_is(r) == REQ_OWNED)
+		auf_violation(dev, RULE_request_leaked, r);
+	auf_request_finish(r, -AU_ENODEV, 0, 0);
+}
+
+static int machine_flush(struct au_device *dev)
+{
+	auf_device_close_queues(dev);
+	auf_device_sweep(dev, machine_flush_one, dev);
+	return 0;
+}
+
+static int machine_release(struct au_device *dev)
+{
+	auf_timers_stop(dev);
+	if (dev->driver.release)
+		dev->driver.release(dev);
+	if (dev->bus && !dev->bus->gone)
+		au_pci_enable(dev->bus, false, false, false);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*action)(struct au_device *dev);
+	bool down;
+} machine_states[STATE_COUNT] = {
+	[STATE_CREATED] = { "created", NULL, false },
+	[STATE_PREPARING] = { "prepare", machine_prepare, false },
+	[STATE_ENTERING] = { "d0-entry", machine_enter, false },
+	[STATE_RESTORING] = { "restore", machine_restore, false },
+	[STATE_CONNECTING] = { "interrupts-on", auf_irq_connect, false },
+	[STATE_OPENING] = { "queues-on", machine_open, false },
+	[STATE_STARTING] = { "io-start", machine_io_start, false },
+	[STATE_RUNNING] = { "d0", NULL, false },
+	[STATE_STOPPING] = { "io-stop", machine_io_stop, true },
+	[STATE_CLOSING] = { "queues-off", machine_close, true },
+	[STATE_DISCONNECTING] = { "interrupts-off", machine_disconnect, true },
+	[STATE_SUSPENDING] = { "suspend", machine_suspend, true },
+	[STATE_EXITING] = { "d0-exit", machine_exit, true },
+	[STATE_FLUSHING] = { "flush", machine_flush, true },
+	[STATE_RELEASING] = { "release", machine_release, true },
+	[STATE_STOPPED] = { "stopped", NULL, true },
+};
+
+static const char *const machine_events[EVENT_COUNT] = {
+	[EVENT_START] = "start", [EVENT_STOP] = "stop",	    [EVENT_SURPRISE] = "surprise",
+	[EVENT_DONE] = "done",	 [EVENT_FAILED] = "failed", [EVENT_GONE] = "gone",
+};
+
+/* The next state, plus one: 0 is an event that cannot happen. FAILED and GONE undo just what has
+ * been done: a failed d0_entry() wants no d0_exit(), a failed prepare() wants release(). */
+#define TO(state) (STATE_##state + 1)
+static const uint8_t machine_table[STATE_COUNT][EVENT_COUNT] = {
+	[STATE_CREATED] = { [EVENT_START] = TO(PREPARING), [EVENT_STOP] = TO(STOPPED),
+			    [EVENT_SURPRISE] = TO(STOPPED) },
+	[STATE_PREPARING] = { [EVENT_DONE] = TO(ENTERING), [EVENT_FAILED] = TO(FLUSHING),
+			      [EVENT_GONE] = TO(FLUSHING) },
+	[STATE_ENTERING] = { [EVENT_DONE] = TO(RESTORING), [EVENT_FAILED] = TO(FLUSHING),
+			     [EVENT_GONE] = TO(EXITING) },
+	[STATE_RESTORING] = { [EVENT_DONE] = TO(CONNECTING), [EVENT_FAILED] = TO(SUSPENDING),
+			      [EVENT_GONE] = TO(SUSPENDING) },
+	[STATE_CONNECTING] = { [EVENT_DONE] = TO(OPENING), [EVENT_FAILED] = TO(DISCONNECTING),
+			       [EVENT_GONE] = TO(DISCONNECTING) },
+	[STATE_OPENING] = { [EVENT_DONE] = TO(STARTING), [EVENT_GONE] = TO(CLOSING) },
+	[STATE_STARTING] = { [EVENT_DONE] = TO(RUNNING), [EVENT_FAILED] = TO(CLOSING),
+			     [EVENT_GONE] = TO(STOPPING) },
+	[STATE_RUNNING] = { [EVENT_STOP] = TO(STOPPING), [EVENT_SURPRISE] = TO(STOPPING) },
+	[STATE_STOPPING] = { [EVENT_DONE] = TO(CLOSING), [EVENT_FAILED] = TO(CLOSING) },
+	[STATE_CLOSING] = { [EVENT_DONE] = TO(DISCONNECTING) },
+	[STATE_DISCONNECTING] = { [EVENT_DONE] = TO(SUSPENDING) },
+	[STATE_SUSPENDING] = { [EVENT_DONE] = TO(EXITING) },
+	[STATE_EXITING] = { [EVENT_DONE] = TO(FLUSHING), [EVENT_FAILED] = TO(FLUSHING) },
+	[STATE_FLUSHING] = { [EVENT_DONE] = TO(RELEASING) },
+	[STATE_RELEASING] = { [EVENT_DONE] = TO(STOPPED) },
+};
+#undef TO
+
+static void machine_note(struct au_device *dev, unsigned int state, unsigned int event,
+			 unsigned int next, int result)
+{
+	struct auf_machine *m = &dev->machine;
+	struct au_lane *lane = dev->lane;
+
+	m->history[m->steps++ % MACHINE_HISTORY] =
+		(struct auf_step){ .time_ms = lane->now_ms, .state = (uint8_t)state,
+				   .event = (uint8_t)event, .next = (uint8_t)next,
+				   .result = result };
+	au_trace(lane->recorder, lane->index, device_state, state, event, next);
+	if (lane->recorder && lane->index < AU_RECORDER_LANES)
+		atomic_store(&lane->recorder->status->lane[lane->index].state, next);
+}
+
+/* Enter states until one waits for an event from outside. */
+static void machine_run(struct au_device *dev, enum auf_machine_event event, int result)
+{
+	struct auf_machine *m = &dev->machine;
+	unsigned int state = atomic_load(&m->state), next;
+
+	m->running = true;
+	while ((next = machine_table[state][event])) {
+		next--;
+		machine_note(dev, state, event, next, result);
+		atomic_store(&m->state, next);
+		state = next;
+		if (!machine_states[state].action)
+			break;
+		result = machine_states[state].action(dev);
+		event = EVENT_DONE;
+		if (result) {
+			event = EVENT_FAILED;
+			au_log(dev, AU_LOG_ERROR, "%s failed (error %d)%s",
+			       machine_states[state].name, -result,
+			       machine_states[state].down ? "; the way down goes on" : "");
+			if (machine_states[state].down)
+				m->down_failure = m->down_failure ? m->down_failure : result;
+			else
+				m->failure = m->failure ? m->failure : result;
+		} else if ((m->gone || m->stop) && !machine_states[state].down) {
+			event = EVENT_GONE;
+			m->failure = m->failure ? m->failure : m->gone ? -ENODEV : -ECANCELED;
+		}
+		if (!machine_table[state][event] && machine_states[state].down)
+			event = EVENT_DONE;
+	}
+	m->running = false;
+	if (m->gone && state == STATE_RUNNING)
+		auf_lane_post(dev->lane, &m->surprise);
+}
+
+int auf_machine_event(struct au_device *dev, enum auf_machine_event event)
+{
+	struct auf_machine *m = &dev->machine;
+
+	if (event == EVENT_SURPRISE && !m->gone) {
+		m->gone = true;
+		au_trace(dev->lane->recorder, dev->lane->index, surprise, 0, 0, 0);
+		if (dev->driver.surprise_removed && atomic_load(&m->state) != STATE_CREATED &&
+		    atomic_load(&m->state) != STATE_STOPPED)
+			dev->driver.surprise_removed(dev);
+		auf_notify(dev, AUF_DEVICE_GONE, NULL);
+		/* From the lane's loop: this may be a callback of the driver. */
+		auf_lane_post(dev->lane, &m->surprise);
+		return 0;
+	}
+	if (event == EVENT_STOP)
+		m->stop = true;
+	if (!m->running && machine_table[atomic_load(&m->state)][event])
+		machine_run(dev, event, 0);
+	return m->failure;
+}
+
+static void machine_surprise(struct auf_work *work)
+{
+	struct auf_machine *m = AU_CONTAINER(work, struct auf_machine, surprise);
+	struct au_device *dev = AU_CONTAINER(m, struct au_device, machine);
+
+	if (!m->running && machine_table[atomic_load(&m->state)][EVENT_SURPRISE])
+		machine_run(dev, EVENT_SURPRISE, 0);
+	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
+		if (dev->units[i])
+			au_unit_event(dev->units[i], AU_EVENT_GONE, 1, 0, 0);
+}
+
+void auf_machine_init(struct au_device *dev)
+{
+	dev->machine.surprise.fn = machine_surprise;
+	dev->machine.to = AU_POWER_OFF;
+}
+
+const char *auf_device_state_name(const struct au_device *dev)
+{
+	return machine_states[atomic_load(&dev->machine.state)].name;
+}
+
+size_t auf_device_history(struct au_device *dev, char *buf, size_t size)
+{
+	const struct auf_machine *m = &dev->machine;
+	unsigned int first = m->steps > MACHINE_HISTORY ? m->steps - MACHINE_HISTORY : 0;
+	size_t used = 0;
+
+	if (!size)
+		return 0;
+	buf[0] = '\0';
+	for (unsigned int i = first; i < m->steps && used < size; i++) {
+		const struct auf_step *s = &m->history[i % MACHINE_HISTORY];
+		int n = snprintf(buf + used, size - used, "%llu ms: %s, %s", 
+				 (unsigned long long)s->time_ms, machine_states[s->state].name,
+				 machine_events[s->event]);
+
+		if (s->result && n >= 0 && (size_t)n < size - used)
+			n += snprintf(buf + used + n, size - used - (size_t)n, " (error %d)",
+				      -s->result);
+		if (n >= 0 && (size_t)n < size - used)
+			n += snprintf(buf + used + n, size - used - (size_t)n, " -> %s\n",
+				      machine_states[s->next].name);
+		used += n < 0 ? 0 : (size_t)n;
+	}
+	return used < size ? used : size - 1;
+}

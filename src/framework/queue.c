@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/* Queues: what they accept, and what they deliver when. */
+#include "framework/internal.h"
+
+#define QUEUE_BATCH 128u /* deliveries in one go */
+
+bool auf_queue_open(const struct au_queue *queue)
+{
+	const struct au_device *dev = queue->dev;
+
+	return dev->delivering && dev->gate && !queue->unit->removed &&
+	       (queue->state == AU_QUEUE_READY || queue->state == AU_QUEUE_DRAINING);
+}
+
+void auf_queue_refresh(struct au_queue *queue)
+{
+	queue->fast = auf_queue_open(queue) && queue->state == AU_QUEUE_READY &&
+		      queue->dev->solo.phase == SOLO_NONE &&
+		      queue->config.kind != AU_QUEUE_MANUAL;
+	if (queue->dev->solo.phase == SOLO_NONE)
+		queue->watch &= (uint8_t)~QUEUE_WATCH_SOLO;
+	else
+		queue->watch |= QUEUE_WATCH_SOLO;
+}
+
+static inline __attribute__((always_inline)) void queue_own(struct au_queue *queue,
+							     struct auf_request *r)
+{
+	uint32_t flags = AUF_OWNED;
+
+	if (unlikely(r->word & REQ_SOLO))
+		flags |= AUF_SOLO;
+	r->queue = queue;
+	r->word = (r->word & ~REQ_OWNER) | REQ_OWNED;
+	r->pub.driver[0] = r->pub.driver[1] = NULL;
+	queue->owned++;
+	/* Only the runner of a request writes this word: no locked instruction is needed. */
+	atomic_store_explicit(&r->progress->flags, flags, memory_order_release);
+	au_trace_probe(deliver, r->slot, r->pub.op, r->pub.length);
+}
+
+/* Deliver one, with pumping set so that what it completes does not deliver from below. */
+static inline __attribute__((always_inline)) void queue_deliver(struct au_queue *queue,
+								 struct auf_request *r)
+{
+	queue_own(queue, r);
+	queue->pumping = true;
+	queue->deliver(queue, &r->pub);
+	queue->pumping = false;
+}
+
+static void queue_tell(struct au_queue *queue)
+{
+	if (au_list_empty(&queue->waiting)) {
+		queue->told = false;
+	} else if (!queue->told && auf_queue_open(queue)) {
+		queue->told = true;
+		if (queue->config.ready)
+			queue->config.ready(queue);
+	}
+}
+
+void auf_queue_pump(struct au_queue *queue)
+{
+	if (queue->config.kind == AU_QUEUE_MANUAL) {
+		queue_tell(queue);
+		return;
+	}
+	if (queue->pumping)
+		return;
+	for (unsigned int i = 0; i < QUEUE_BATCH && !au_list_empty(&queue->waiting) && queue->owned < queue->bound &&
+	       !queue->requeued && auf_queue_open(queue);
+	     i++) {
+		struct auf_request *r =
+			AU_CONTAINER(queue->waiting.next, struct auf_request, node);
+
+		if (!auf_solo_allows(queue, r))
+			break;
+		au_list_remove(&r->node);
+		queue_deliver(queue, r);
+	}
+	/* A sender that sends again from each completion must not hold the lane. */
+	if (!au_list_empty(&queue->waiting) && queue->owned < queue->bound)
+		auf_lane_post(queue->dev->lane, &queue->later);
+}
+
+/* A change of state is done when the driver owns nothing of the queue, and a drain is empty. */
+static void queue_settle(struct au_queue *queue)
+{
+	if (!(queue->watch & QUEUE_WATCH_SETTLE) || queue->owned ||
+	    (queue->state != AU_QUEUE_STOPPED && !au_list_empty(&queue->waiting)))
+		return;
+	queue->watch &= (uint8_t)~QUEUE_WATCH_SETTLE;
+	if (queue->config.settled)
+		queue->config.settled(queue, queue->state);
+}
+
+void auf_queue_left(struct au_queue *queue)
+{
+	if (!au_list_empty(&queue->waiting) || queue->told)
+		auf_queue_pump(queue);
+	queue_settle(queue);
+}
+
+/* The error with which a queue refuses; 0: it accepts. */
+static int queue_refuses(const struct au_queue *queue)
+{
+	if (queue->dev->refusing || queue->unit->removed)
+		return -AU_ENODEV;
+	if (queue->state == AU_QUEUE_DRAINING)
+		return -AU_EAGAIN;
+	return queue->state == AU_QUEUE_PURGED ? -AU_ECANCELED : 0;
+}
+
+void __attribute__((noinline)) auf_queue_slow(struct au_queue *queue, struct auf_request *r)
+{
+	int status = r->cancel_status ? r->cancel_status : queue_refuses(queue);
+
+	r->queue = queue;
+	r->word = (r->word & ~REQ_OWNER) | REQ_QUEUED;
+	au_list_add_tail(&queue->waiting, &r->node);
+	if (status)
+		auf_request_finish(r, status, 0, 0);
+	else
+		auf_queue_pump(queue);
+}
+
+void auf_queue_accept(struct au_queue *queue, struct auf_request *r)
+{
+	if (likely(queue->fast && !queue->pumping && queue->owned < queue->bound &&
+		   au_list_empty(&queue->waiting) && !(r->word & REQ_SUSPECT) &&
+		   !r->cancel_status)) {
+		queue_deliver(queue, r);
+		/* Sent from within a completion: it had to wait. */
+		if (unlikely(!au_list_empty(&queue->waiting)))
+			auf_queue_pump(queue);
+	} else {
+		auf_queue_slow(queue, r);
+	}
+}
+
+struct au_request *au_queue_next(struct au_queue *queue)
+{
+	struct auf_request *r;
+
+	if (au_list_empty(&queue->waiting) || !auf_queue_open(queue))
+		return NULL;
+	r = AU_CONTAINER(queue->waiting.next, struct auf_request, node);
+	if (!auf_solo_allows(queue, r))
+		return NULL;
+	au_list_remove(&r->node);
+	if (au_list_empty(&queue->waiting))
+		queue->told = false;
+	queue_own(queue, r);
+	return &r->pub;
+}
+
+/* -------------------------------------------------------------------- states */
+
+static void queue_purge_one(struct auf_request *r, void *arg)
+{
+	if (r->queue == arg && !(r->word & REQ_NO_QUEUE))
+		auf_request_cancel(r, -AU_ECANCELED);
+}
+
+enum au_queue_state au_queue_state(const struct au_queue *queue)
+{
+	return queue->state;
+}
+
+int au_queue_set_state(struct au_queue *queue, enum au_queue_state state)
+{
+	struct au_lane *lane = queue->dev->lane;
+
+	if ((unsigned int)state > AU_QUEUE_PURGED)
+		return -AU_EINVAL;
+	if (queue->watch & QUEUE_WATCH_SETTLE)
+		return -AU_EBUSY;
+	if (state == AU_QUEUE_DRAINING && queue->state == AU_QUEUE_STOPPED)
+		return -AU_EINVAL;
+	au_trace(lane->recorder, lane->index, queue_state, (uintptr_t)queue, queue->state, state);
+	queue->state = state;
+	auf_queue_refresh(queue);
+	if (state == AU_QUEUE_READY) {
+		auf_queue_pump(queue);
+		return 0;
+	}
+	queue->watch |= QUEUE_WATCH_SETTLE;
+	if (state == AU_QUEUE_PURGED)
+		auf_device_sweep(queue->dev, queue_purge_one, queue);
+	queue_settle(queue);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- making */
+
+/* A request was handed back: deliver it again. */
+static void queue_later(struct auf_work *work)
+{
+	struct au_queue *queue = AU_CONTAINER(work, struct au_queue, later);
+
+	queue->requeued = false;
+	auf_queue_pump(queue);
+}
+
+int au_queue_create(struct au_unit *unit, const struct au_queue_config *config,
+		    struct au_queue **out)
+{
+	struct au_queue *queue;
+
+	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI ||
+	    (unsigned int)config->kind > AU_QUEUE_MANUAL ||
+	    (!config->deliver && config->kind != AU_QUEUE_MANUAL)) {
+		au_log(unit->dev, AU_LOG_ERROR,
+		       "au_queue_create: incomplete configuration (AU_HEAD, kind, deliver)");
+		return -AU_EINVAL;
+	}
+	queue = au_os_alloc(sizeof(*queue));
+	if (!queue)
+		return -AU_ENOMEM;
+	queue->config = *config;
+	queue->deliver = config->deliver;
+	queue->unit = unit;
+	queue->dev = unit->dev;
+	queue->state = AU_QUEUE_READY;
+	queue->later.fn = queue_later;
+	queue->bound = config->kind == AU_QUEUE_SEQUENTIAL ? 1 :
+		       config->kind == AU_QUEUE_MANUAL	   ? 0 :
+		       config->depth			   ? config->depth :
+							     UINT32_MAX;
+	au_list_init(&queue->waiting);
+	au_list_add_tail(&unit->queues, &queue->node);
+	if (!unit->first)
+		unit->first = queue;
+	auf_queue_refresh(queue);
+	*out = queue;
+	return 0;
+}
+
+int au_queue_route(struct au_queue *queue, uint16_t op)
+{
+	struct au_unit *unit = queue->unit;
+
+	for (unsigned int i = 0; i < unit->route_count; i++)
+		if (unit->route[i].op == op)
+			return -AU_EBUSY;
+	if (unit->route_count == UNIT_ROUTES)
+		return -AU_ENOSPC;
+	unit->route[unit->route_count].op = op;
+	unit->route[unit->route_count++].queue = queue;
+	return 0;
+}
+
+void *au_queue_context(const struct au_queue *queue)
+{
+	return queue->config.context;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Suspects: requests that the driver owned when it died, twice. Each is delivered alone, so that
+ * the next death names the one that did it: it waits until the driver owns nothing else, and the
+ * others wait until it is complete, or has done no harm for a while.
+ */
+#include "framework/internal.h"
+
+#define SOLO_WAIT_MS 1000u /* for the driver to let go of the others; then not alone */
+#define SOLO_RUN_MS  200u
+
+static void solo_count(struct auf_request *r, void *arg)
+{
+	if (auf_request_is(r) == REQ_OWNED && !(r->word & REQ_PARKED))
+		++*(unsigned int *)arg;
+}
+
+static unsigned int solo_owned(struct au_device *dev)
+{
+	unsigned int count = 0;
+
+	auf_device_sweep(dev, solo_count, &count);
+	return count;
+}
+
+static void solo_end(struct au_device *dev)
+{
+	auf_timeout_clear(dev->lane, &dev->solo.timeout);
+	dev->solo.phase = SOLO_NONE;
+	dev->solo.request = NULL;
+	dev->solo.queue = NULL;
+	auf_device_refresh(dev);
+}
+
+/* Waited, or run, for long enough. */
+static void solo_due(struct auf_timeout *timeout)
+{
+	struct au_device *dev = AU_CONTAINER(timeout, struct au_device, solo.timeout);
+
+	if (dev->solo.phase == SOLO_WAITING) {
+		dev->solo.phase = SOLO_PASSED;
+		dev->solo.queue->told = false;
+		auf_queue_pump(dev->solo.queue);
+		if (dev->solo.phase == SOLO_PASSED)
+			solo_end(dev);
+	} else {
+		solo_end(dev);
+	}
+}
+
+void auf_solo_init(struct au_device *dev)
+{
+	dev->solo.timeout.fn = solo_due;
+}
+
+void auf_solo_reset(struct au_device *dev)
+{
+	auf_timeout_clear(dev->lane, &dev->solo.timeout);
+	dev->solo.phase = SOLO_NONE;
+	dev->solo.request = NULL;
+}
+
+static void solo_watch(struct au_device *dev)
+{
+	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
+		if (dev->units[i])
+			au_list_for_each(node, &dev->units[i]->queues)
+				auf_queue_refresh(AU_CONTAINER(node, struct au_queue, node));
+}
+
+static void solo_run(struct au_device *dev, struct auf_request *r, bool alone)
+{
+	au_trace(dev->lane->recorder, dev->lane->index, solo, r->slot, r->tag, alone);
+	r->word &= ~REQ_SUSPECT;
+	if (!alone)
+		return;
+	r->word |= REQ_SOLO;
+	dev->solo.phase = SOLO_RUNNING;
+	dev->solo.request = r;
+	auf_timeout_set(dev->lane, &dev->solo.timeout, SOLO_RUN_MS);
+	solo_watch(dev);
+}
+
+bool auf_solo_allows(struct au_queue *queue, struct auf_request *r)
+{
+	struct au_device *dev = queue->dev;
+	bool suspect = r->word & REQ_SUSPECT;
+
+	if (likely(dev->solo.phase == SOLO_NONE && !suspect))
+		return true;
+	if (dev->solo.phase == SOLO_RUNNING || (dev->solo.phase != SOLO_NONE && !suspect) ||
+	    (dev->solo.phase != SOLO_NONE && dev->solo.request != r))
+		return false;
+	if (dev->solo.phase == SOLO_PASSED || solo_owned(dev) == 0) {
+		solo_run(dev, r, dev->solo.phase != SOLO_PASSED);
+		return true;
+	}
+	if (dev->solo.phase == SOLO_NONE) {
+		dev->solo.phase = SOLO_WAITING;
+		dev->solo.queue = queue;
+		dev->solo.request = r;
+		auf_timeout_set(dev->lane, &dev->solo.timeout, SOLO_WAIT_MS);
+		solo_watch(dev);
+	}
+	return false;
+}
+
+void auf_solo_left(struct au_device *dev, struct auf_request *r)
+{
+	if (dev->solo.request == r) {
+		solo_end(dev);
+	} else if (dev->solo.phase == SOLO_WAITING && solo_owned(dev) == 0) {
+		dev->solo.queue->told = false;
+		auf_queue_pump(dev->solo.queue);
+	}
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* Timers and work items of a device. */
+#include "framework/internal.h"
+
+struct au_timer {
+	struct auf_timeout timeout;
+	struct au_device *dev;
+	void (*fn)(struct au_timer *timer, void *context);
+	void *context;
+	uint32_t period_ms; /* 0: once */
+	struct au_list node;
+};
+
+struct au_work {
+	struct auf_work work;
+	struct au_device *dev;
+	void (*fn)(struct au_work *work, void *context);
+	void *context;
+	struct au_list node;
+};
+
+static void timer_due(struct auf_timeout *timeout)
+{
+	struct au_timer *timer = AU_CONTAINER(timeout, struct au_timer, timeout);
+
+	if (timer->period_ms)
+		auf_timeout_set(timer->dev->lane, timeout, timer->period_ms);
+	timer->fn(timer, timer->context);
+}
+
+int au_timer_create(struct au_device *dev, void (*fn)(struct au_timer *timer, void *context),
+		    void *context, struct au_timer **out)
+{
+	struct au_timer *timer;
+
+	if (!fn)
+		return -AU_EINVAL;
+	timer = au_os_alloc(sizeof(*timer));
+	if (!timer)
+		return -AU_ENOMEM;
+	timer->timeout.fn = timer_due;
+	timer->dev = dev;
+	timer->fn = fn;
+	timer->context = context;
+	au_list_add_tail(&dev->timers, &timer->node);
+	*out = timer;
+	return 0;
+}
+
+void au_timer_start(struct au_timer *timer, uint32_t ms, bool periodic)
+{
+	if (!timer->dev->timers_open)
+		return;
+	timer->period_ms = periodic ? (ms ? ms : 1) : 0;
+	auf_timeout_set(timer->dev->lane, &timer->timeout, ms);
+}
+
+void au_timer_stop(struct au_timer *timer)
+{
+	auf_timeout_clear(timer->dev->lane, &timer->timeout);
+}
+
+static void work_run(struct auf_work *work)
+{
+	struct au_work *w = AU_CONTAINER(work, struct au_work, work);
+
+	if (w->dev->timers_open)
+		w->fn(w, w->context);
+}
+
+int au_work_create(struct au_device *dev, void (*fn)(struct au_work *work, void *context),
+		   void *context, struct au_work **out)
+{
+	struct au_work *work;
+
+	if (!fn)
+		return -AU_EINVAL;
+	work = au_os_alloc(sizeof(*work));
+	if (!work)
+		return -AU_ENOMEM;
+	work->work.fn = work_run;
+	work->dev = dev;
+	work->fn = fn;
+	work->context = context;
+	au_list_add_tail(&dev->works, &work->node);
+	*out = work;
+	return 0;
+}
+
+void au_work_queue(struct au_work *work)
+{
+	auf_lane_post(work->dev->lane, &work->work);
+}
+
+void auf_timers_stop(struct au_device *dev)
+{
+	dev->timers_open = false;
+	au_list_for_each(node, &dev->timers)
+		au_timer_stop(AU_CONTAINER(node, struct au_timer, node));
+}
+
+void auf_timers_free(struct au_device *dev)
+{
+	struct au_list *node;
+
+	auf_timers_stop(dev);
+	while ((node = au_list_pop(&dev->timers)))
+		au_os_free(AU_CONTAINER(node, struct au_timer, node));
+	while ((node = au_list_pop(&dev->works))) {
+		struct au_work *work = AU_CONTAINER(node, struct au_work, node);
+
+		auf_lane_forget(dev->lane, &work->work);
+		au_os_free(work);
+	}
+}

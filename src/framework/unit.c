@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Units: what is opened. */
+#include "framework/internal.h"
+
+static void unit_refuse(struct auf_request *r, void *arg)
+{
+	struct au_unit *unit = arg;
+
+	if (r->handle->unit == unit)
+		auf_request_cancel(r, -AU_ENODEV);
+}
+
+static void unit_finish(struct auf_request *r, void *arg)
+{
+	if (r->handle->unit == arg)
+		auf_request_finish(r, -AU_ENODEV, 0, 0);
+}
+
+int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
+		 struct au_unit **out)
+{
+	struct au_unit *unit;
+	unsigned int index = 0;
+
+	while (index < AUF_UNITS_MAX && dev->units[index])
+		index++;
+	if (index == AUF_UNITS_MAX) {
+		au_log(dev, AU_LOG_ERROR, "more than %d units", AUF_UNITS_MAX);
+		return -AU_ENOSPC;
+	}
+	unit = au_os_alloc(sizeof(*unit));
+	if (!unit)
+		return -AU_ENOMEM;
+	unit->cls = cls;
+	unit->class_takes = cls->submit != NULL;
+	unit->priv = priv;
+	unit->dev = dev;
+	unit->index = index;
+	au_list_init(&unit->queues);
+	au_list_init(&unit->handles);
+	dev->units[index] = unit;
+	*out = unit;
+	auf_notify(dev, AUF_UNIT_ADDED, unit);
+	return 0;
+}
+
+void au_unit_remove(struct au_unit *unit)
+{
+	struct au_device *dev = unit->dev;
+
+	if (unit->removed)
+		return;
+	unit->removed = true;
+	au_list_for_each(node, &unit->queues)
+		auf_queue_refresh(AU_CONTAINER(node, struct au_queue, node));
+	auf_device_sweep(dev, unit_refuse, unit);
+	/* The driver says that the unit has gone: what it still holds ends too. */
+	auf_device_sweep(dev, unit_finish, unit);
+	au_unit_event(unit, AU_EVENT_GONE, 1, 0, 0);
+	auf_notify(dev, AUF_UNIT_REMOVED, unit);
+	dev->units[unit->index] = NULL;
+	au_list_for_each_safe(node, &unit->handles)
+		auf_handle_orphan(AU_CONTAINER(node, struct auf_handle, node));
+	/* The driver may still have pointers to it and its queues. */
+	au_list_add_tail(&dev->removed_units, &unit->removed_node);
+}
+
+void auf_unit_free(struct au_unit *unit)
+{
+	struct au_list *node;
+
+	au_list_for_each_safe(handle, &unit->handles)
+		auf_handle_orphan(AU_CONTAINER(handle, struct auf_handle, node));
+	if (unit->cls->remove)
+		unit->cls->remove(unit);
+	while ((node = au_list_pop(&unit->queues))) {
+		struct au_queue *queue = AU_CONTAINER(node, struct au_queue, node);
+
+		auf_lane_forget(unit->dev->lane, &queue->later);
+		au_os_free(queue);
+	}
+	au_os_free(unit);
+}
+
+struct au_device *au_unit_device(const struct au_unit *unit)
+{
+	return unit->dev;
+}
+
+void *auf_unit_priv(const struct au_unit *unit)
+{
+	return unit->priv;
+}
+
+void *auf_unit_state(struct au_unit *unit, bool *fresh)
+{
+	*fresh = unit->dev->state_fresh;
+	return unit->dev->state + (size_t)unit->index * AUF_UNIT_STATE;
+}
+
+unsigned int auf_unit_index(const struct au_unit *unit)
+{
+	return unit->index;
+}
+
+const struct auf_class *auf_unit_class(const struct au_unit *unit)
+{
+	return unit->cls;
+}
+
+void au_unit_event(struct au_unit *unit, uint16_t kind, uint32_t count, uint64_t arg0, uint64_t arg1)
+{
+	unit->dev->sweeping++;
+	au_list_for_each(node, &unit->handles)
+		auf_handle_event(AU_CONTAINER(node, struct auf_handle, node), kind, count, arg0,
+				 arg1);
+	if (--unit->dev->sweeping == 0)
+		auf_device_settle_handles(unit->dev);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* The verifier: rules with names. What a rule protects is safe without it too; it makes them loud.
+ */
+#include "framework/internal.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+
+static const struct {
+	const char *name, *text;
+} verify_rules[RULE_COUNT] = {
+#define VERIFY_RULE(id, name, text) { name, text },
+	AUF_RULES(VERIFY_RULE)
+#undef VERIFY_RULE
+};
+
+static void verify_abort(struct au_device *dev, const char *rule)
+{
+	abort();
+}
+
+void (*auf_verify_action)(struct au_device *dev, const char *rule) = verify_abort;
+
+const char *auf_rule(unsigned int index, const char **text)
+{
+	if (index >= RULE_COUNT)
+		return NULL;
+	if (text)
+		*text = verify_rules[index].text;
+	return verify_rules[index].name;
+}
+
+void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_request *r)
+{
+	const char *name = verify_rules[rule].name, *text = verify_rules[rule].text;
+
+	if (!dev) {
+		au_logf(AU_LOG_ERROR, "rule %s broken: %s", name, text);
+		return;
+	}
+	au_trace(dev->lane->recorder, dev->lane->index, violation, rule, r ? r->slot : 0, 0);
+	if (r)
+		au_log(dev, AU_LOG_ERROR, "rule %s broken by the driver: %s (request %u, operation %u)",
+		       name, text, r->slot, r->pub.op);
+	else
+		au_log(dev, AU_LOG_ERROR, "rule %s broken by the driver: %s", name, text);
+	if (dev->verify)
+		auf_verify_action(dev, name);
+}
