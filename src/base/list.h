@@ -83,8 +83,8 @@ static inline void au_list_splice(struct au_list *to, struct au_list *from)
 	for (struct au_list *node = (list)->next; node != (list); node = node->next)
 
 /** au_list_for_each_safe - walk; the body may take @node out, and nothing else. */
-#define au_list_for_each_safe(node, list)                                                         \
-	for (struct au_list *node = (list)->next, *next_##node = node->next; node != (list);      \
+#define au_list_for_each_safe(node, list)                                                    \
+	for (struct au_list *node = (list)->next, *next_##node = node->next; node != (list); \
 	     node = next_##node, next_##node = node->next)
 
 #endif

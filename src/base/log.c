@@ -68,7 +68,8 @@ void au_logv(enum au_log_level level, const char *fmt, va_list args)
 	if (log_sink)
 		log_sink(log_context, level, line);
 	else if (log_name[0])
-		fprintf(stderr, "%s: %s%s%s\n", log_name, level == AU_LOG_ERROR ? "" : log_names[level],
+		fprintf(stderr, "%s: %s%s%s\n", log_name,
+			level == AU_LOG_ERROR ? "" : log_names[level],
 			level == AU_LOG_ERROR ? "" : ": ", line);
 	else
 		fprintf(stderr, "%s: %s\n", log_names[level], line);

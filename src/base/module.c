@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* Up to here a descriptor must reach, whatever its age. */
-#define MODULE_SIZE_MIN offsetof(struct au_driver, release)
-#define MODULE_SIZE_MAX 4096u
+#define MODULE_SIZE_MIN	   offsetof(struct au_driver, release)
+#define MODULE_SIZE_MAX	   4096u
 #define MODULE_CONTEXT_MAX (64u << 20)
 
 static int module_check(const struct au_driver *driver, const char *label, struct au_module *module,

@@ -257,13 +257,13 @@ static int note_line(struct note_parser *p, char *line)
 static int note_complete(const struct note_parser *p)
 {
 	const struct au_note *note = p->note;
-	const char *lacks = !p->abi_seen	? "abi" :
-			    !note->name[0]	? "name (AU_NAME)" :
-			    !note->version[0]	? "version (AU_VERSION)" :
-			    !note->cls[0]	? "class (AU_CLASS)" :
-			    !note->summary[0]	? "summary (AU_SUMMARY)" :
-			    !note->match_count	? "match (AU_MATCH_PCI, AU_MATCH_VIRTUAL, ...)" :
-						  NULL;
+	const char *lacks = !p->abi_seen	 ? "abi"
+			    : !note->name[0]	 ? "name (AU_NAME)"
+			    : !note->version[0]	 ? "version (AU_VERSION)"
+			    : !note->cls[0]	 ? "class (AU_CLASS)"
+			    : !note->summary[0]	 ? "summary (AU_SUMMARY)"
+			    : !note->match_count ? "match (AU_MATCH_PCI, AU_MATCH_VIRTUAL, ...)"
+						 : NULL;
 
 	if (!lacks)
 		return 0;
@@ -274,8 +274,9 @@ static int note_complete(const struct note_parser *p)
 int au_note_parse(const char *text, size_t size, const char *label, struct au_note *note,
 		  char *error, size_t error_size)
 {
-	struct note_parser p = { .label = label, .note = note, .error = error,
-				 .error_size = error_size };
+	struct note_parser p = {
+		.label = label, .note = note, .error = error, .error_size = error_size
+	};
 	char line[512];
 
 	memset(note, 0, sizeof(*note));
@@ -329,7 +330,8 @@ const struct au_note_param *au_note_param_check(const struct au_note *note, cons
 	int err = 0;
 
 	if (!equals || !length) {
-		snprintf(error, error_size, "'%.60s' is no parameter: write NAME=VALUE", assignment);
+		snprintf(error, error_size, "'%.60s' is no parameter: write NAME=VALUE",
+			 assignment);
 		return NULL;
 	}
 	for (unsigned int i = 0; i < note->param_count; i++)
@@ -355,7 +357,8 @@ const struct au_note_param *au_note_param_check(const struct au_note *note, cons
 	case AU_PARAM_TYPE_BOOL:
 		err = note_bool(equals, &number);
 		if (err)
-			snprintf(error, error_size, "%s=%.40s: must be 0 or 1", param->name, equals);
+			snprintf(error, error_size, "%s=%.40s: must be 0 or 1", param->name,
+				 equals);
 		break;
 	case AU_PARAM_TYPE_STRING:
 		err = strlen(equals) >= AU_PARAM_VALUE_MAX;
@@ -363,8 +366,8 @@ const struct au_note_param *au_note_param_check(const struct au_note *note, cons
 			err = err || (unsigned char)*c <= ' ' || *c == 0x7f;
 		if (err)
 			snprintf(error, error_size,
-				 "%s: must be at most %d characters without white space", param->name,
-				 AU_PARAM_VALUE_MAX - 1);
+				 "%s: must be at most %d characters without white space",
+				 param->name, AU_PARAM_VALUE_MAX - 1);
 		break;
 	}
 	if (err)

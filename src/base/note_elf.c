@@ -77,7 +77,8 @@ int au_note_read_fd(int fd, const char *label, struct au_note *note, char *error
 	size_t size;
 
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > NOTE_FILE_MAX) {
-		snprintf(error, error_size, "%s: no driver: not a regular file of a sane size", label);
+		snprintf(error, error_size, "%s: no driver: not a regular file of a sane size",
+			 label);
 		return -ENOEXEC;
 	}
 	elf_version(EV_CURRENT);

@@ -32,8 +32,9 @@ int au_runtime_dir(const char *option, bool create, char *dir, char *error, size
 	if (!wish || !*wish)
 		wish = "/run/auriga";
 	if (strlen(wish) >= AU_PATH_MAX) {
-		snprintf(error, error_size, "the runtime directory's path is too long: choose one of "
-					    "at most 60 characters");
+		snprintf(error, error_size,
+			 "the runtime directory's path is too long: choose one of "
+			 "at most 60 characters");
 		return -ENAMETOOLONG;
 	}
 	memcpy(dir, wish, strlen(wish) + 1);
@@ -47,8 +48,8 @@ int au_runtime_dir(const char *option, bool create, char *dir, char *error, size
 	}
 	if (lstat(dir, &st) != 0) {
 		err = -errno;
-		snprintf(error, error_size, "%s: no runtime directory: %s (is aurigad running?)", dir,
-			 strerror(-err));
+		snprintf(error, error_size, "%s: no runtime directory: %s (is aurigad running?)",
+			 dir, strerror(-err));
 		return err;
 	}
 	if (!S_ISDIR(st.st_mode)) {
@@ -165,8 +166,8 @@ int au_driver_find(const char *name, char *path, char *error, size_t error_size)
 	struct paths_search search = { .name = name, .path = path };
 
 	if (!au_name_valid(name)) {
-		snprintf(error, error_size, "'%.40s' is no driver's name: 'auriga drivers' lists them",
-			 name);
+		snprintf(error, error_size,
+			 "'%.40s' is no driver's name: 'auriga drivers' lists them", name);
 		return -EINVAL;
 	}
 	if (au_driver_dirs(paths_find_in, &search) == 1)

@@ -44,12 +44,12 @@ enum au_trace_point {
 };
 
 /** au_trace - note a point in the recorder @rec (may be NULL) of lane @index. Lane. */
-#define au_trace(rec, index, name, a, b, c)                                                    \
-	do {                                                                                   \
-		const uint64_t args_[3] = { (uint64_t)(a), (uint64_t)(b), (uint64_t)(c) };     \
-		DTRACE_PROBE3(auriga, name, args_[0], args_[1], args_[2]);                     \
-		if (rec)                                                                       \
-			au_recorder_note(rec, index, AU_TRACE_##name, args_, 3);               \
+#define au_trace(rec, index, name, a, b, c)                                                \
+	do {                                                                               \
+		const uint64_t args_[3] = { (uint64_t)(a), (uint64_t)(b), (uint64_t)(c) }; \
+		DTRACE_PROBE3(auriga, name, args_[0], args_[1], args_[2]);                 \
+		if (rec)                                                                   \
+			au_recorder_note(rec, index, AU_TRACE_##name, args_, 3);           \
 	} while (0)
 
 /** au_trace_probe - a USDT probe only, for what happens with every request: one nop. */

@@ -19,7 +19,8 @@ static void cancel_overdue(struct auf_timeout *timeout)
 	if (!(r->word & REQ_OVERDUE)) {
 		au_trace(lane->recorder, lane->index, overdue, r->slot, r->tag, held);
 		au_log(r->handle->unit->dev, AU_LOG_WARN,
-		       "the driver holds request %u (operation %u) though it was asked to cancel it "
+		       "the driver holds request %u (operation %u) though it was asked to cancel "
+		       "it "
 		       "%llu ms ago",
 		       r->slot, r->pub.op, (unsigned long long)held);
 	}
@@ -69,8 +70,8 @@ int au_request_set_cancelable(struct au_request *req, void (*cancel)(struct au_r
 
 	if (!dev || auf_request_is(r) != REQ_OWNED) {
 		auf_violation(dev,
-			      auf_request_is(r) == REQ_FREE ? RULE_use_after_completion :
-							      RULE_unowned_completion,
+			      auf_request_is(r) == REQ_FREE ? RULE_use_after_completion
+							    : RULE_unowned_completion,
 			      r);
 		return -AU_EINVAL;
 	}

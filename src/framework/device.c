@@ -74,14 +74,14 @@ static void device_free(struct au_device *dev)
 
 static int device_check(const struct auf_device_config *config, char *error, size_t error_size)
 {
-	const char *wrong = !config->name || !config->driver || !config->note || !config->lane ?
-				    "name, driver, note and lane are needed" :
-			    !config->driver->prepare ? "the driver has no prepare()" :
-			    config->state && config->state_size < AUF_STATE_SIZE ?
-						       "the class state is too small" :
-			    config->note->retain_bytes > config->retained_size ?
-						       "the retained memory is too small" :
-						       NULL;
+	const char *wrong = !config->name || !config->driver || !config->note || !config->lane
+				    ? "name, driver, note and lane are needed"
+			    : !config->driver->prepare ? "the driver has no prepare()"
+			    : config->state && config->state_size < AUF_STATE_SIZE
+				    ? "the class state is too small"
+			    : config->note->retain_bytes > config->retained_size
+				    ? "the retained memory is too small"
+				    : NULL;
 
 	if (!wrong)
 		return 0;
@@ -141,8 +141,9 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	if (!err) {
 		err = auf_lane_call(dev->lane, device_join_lane, dev);
 		if (err)
-			snprintf(error, error_size, "%s: the device's descriptor cannot be watched: %s",
-				 config->name, strerror(-err));
+			snprintf(error, error_size,
+				 "%s: the device's descriptor cannot be watched: %s", config->name,
+				 strerror(-err));
 	}
 	if (err) {
 		auf_lane_call(dev->lane, device_leave_lane, dev);
@@ -194,7 +195,7 @@ void auf_device_sweep(struct au_device *dev, void (*fn)(struct auf_request *r, v
 
 		if (!unit)
 			continue;
-		au_list_for_each(node, &unit->handles) {
+		au_list_for_each (node, &unit->handles) {
 			struct auf_handle *handle = AU_CONTAINER(node, struct auf_handle, node);
 
 			for (uint32_t slot = 0; slot < handle->depth; slot++)
@@ -210,7 +211,7 @@ static void device_each_queue(struct au_device *dev, void (*fn)(struct au_queue 
 {
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
-			au_list_for_each(node, &dev->units[i]->queues)
+			au_list_for_each (node, &dev->units[i]->queues)
 				fn(AU_CONTAINER(node, struct au_queue, node));
 }
 

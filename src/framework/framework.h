@@ -296,8 +296,8 @@ struct auf_handle *auf_request_owner(const struct au_request *req, uint64_t *tag
 
 /* ---------------------------------------------------------------- verifier */
 
-/** auf_verify_action - called when a driver under the verifier has broken @rule, after the line that
- * says so; abort() unless set. Set it before there are devices. */
+/** auf_verify_action - called when a driver under the verifier has broken @rule, after the line
+ * that says so; abort() unless set. Set it before there are devices. */
 extern void (*auf_verify_action)(struct au_device *dev, const char *rule);
 /** auf_rule - the name of the rule with that index, and what it says; NULL behind the last. */
 const char *auf_rule(unsigned int index, const char **text);

@@ -65,8 +65,8 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	}
 	au_list_add_tail(&unit->handles, &handle->node);
 	au_trace(dev->lane->recorder, dev->lane->index, handle_open, unit->index, config->depth, 0);
-	flags = (unit->handle_count++ ? 0 : AUF_OPEN_FIRST) |
-		(config->quiet ? AUF_OPEN_QUIET : 0) | (config->replaying ? AUF_OPEN_REPLAYING : 0);
+	flags = (unit->handle_count++ ? 0 : AUF_OPEN_FIRST) | (config->quiet ? AUF_OPEN_QUIET : 0) |
+		(config->replaying ? AUF_OPEN_REPLAYING : 0);
 	*out = handle;
 	if (unit->cls->opened)
 		unit->cls->opened(unit, handle, flags);
@@ -113,7 +113,7 @@ void auf_device_settle_handles(struct au_device *dev)
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++) {
 		if (!dev->units[i])
 			continue;
-		au_list_for_each_safe(node, &dev->units[i]->handles)
+		au_list_for_each_safe (node, &dev->units[i]->handles)
 			auf_handle_settle(AU_CONTAINER(node, struct auf_handle, node));
 	}
 }
@@ -219,8 +219,8 @@ int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit
 	r->done = s->done;
 	handle->outstanding++;
 	queue = unit->first;
-	if (unlikely(unit->class_takes || unit->route_count || s->timeout_ms || s->suspect || !queue ||
-		     s->op < unit->cls->first_op || unit->dev->refusing || r->word))
+	if (unlikely(unit->class_takes || unit->route_count || s->timeout_ms || s->suspect ||
+		     !queue || s->op < unit->cls->first_op || unit->dev->refusing || r->word))
 		return handle_submit_slow(handle, r, s);
 	auf_queue_accept(queue, r);
 	return 0;

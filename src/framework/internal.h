@@ -322,8 +322,8 @@ struct auf_machine {
 	_Atomic uint32_t state;
 	bool running; /* a callback of the way up or down is under way */
 	bool gone;
-	bool stop;	/* the way down is wanted */
-	int failure;	/* the first, of the way up */
+	bool stop;   /* the way down is wanted */
+	int failure; /* the first, of the way up */
 	int down_failure;
 	enum au_power to;
 	unsigned int steps;
@@ -339,7 +339,7 @@ struct auf_param {
 struct auf_intx {
 	struct auf_source source;
 	bool connected;
-	bool polling;	      /* a storm: look every ms instead */
+	bool polling; /* a storm: look every ms instead */
 	unsigned int storms;
 	unsigned int unclaimed; /* in a row */
 	unsigned int window;	/* interrupts since window_ms */
@@ -404,8 +404,8 @@ void auf_device_open_queues(struct au_device *dev);
 /** auf_device_close_queues - the machine: nothing is delivered or accepted any more. */
 void auf_device_close_queues(struct au_device *dev);
 /** auf_device_sweep - call @fn for each request that is not free. */
-void auf_device_sweep(struct au_device *dev,
-		      void (*fn)(struct auf_request *r, void *arg), void *arg);
+void auf_device_sweep(struct au_device *dev, void (*fn)(struct auf_request *r, void *arg),
+		      void *arg);
 /** auf_device_refresh - all queues: whether they deliver; then let them. */
 void auf_device_refresh(struct au_device *dev);
 
@@ -437,29 +437,29 @@ int auf_params_set(struct au_device *dev, const char *const *params, char *error
 /* --------------------------------------------------------------- verifier */
 
 /* X(name, rule): what the driver has to do, as docs and messages have it */
-#define AUF_RULES(X)                                                                              \
-	X(double_completion, "double-completion", "a request is completed once")                  \
-	X(unowned_completion, "unowned-completion", "only its owner completes a request")         \
-	X(use_after_completion, "use-after-completion", "a completed request is not touched")     \
-	X(completion_cancelable, "completion-while-cancelable",                                   \
-	  "au_request_clear_cancelable() comes before completion, requeue and forward")           \
-	X(completion_in_isr, "completion-in-isr", "isr() only latches; dpc() completes")          \
-	X(cancelable_twice, "cancelable-twice", "a request is made cancelable once at a time")    \
-	X(clear_unmatched, "unmatched-clear",                                                     \
-	  "au_request_clear_cancelable() follows au_request_set_cancelable()")                    \
-	X(canceled_polled, "poll-while-cancelable",                                               \
-	  "au_request_is_canceled() is for requests that are not cancelable")                     \
-	X(foreign_queue, "foreign-queue", "a request stays with the queues of its unit")          \
-	X(request_leaked, "request-leaked",                                                       \
-	  "the driver owns no request any more when d0_exit() returns")                           \
-	X(register_outside, "register-outside", "accesses stay within their window")              \
+#define AUF_RULES(X)                                                                           \
+	X(double_completion, "double-completion", "a request is completed once")               \
+	X(unowned_completion, "unowned-completion", "only its owner completes a request")      \
+	X(use_after_completion, "use-after-completion", "a completed request is not touched")  \
+	X(completion_cancelable, "completion-while-cancelable",                                \
+	  "au_request_clear_cancelable() comes before completion, requeue and forward")        \
+	X(completion_in_isr, "completion-in-isr", "isr() only latches; dpc() completes")       \
+	X(cancelable_twice, "cancelable-twice", "a request is made cancelable once at a time") \
+	X(clear_unmatched, "unmatched-clear",                                                  \
+	  "au_request_clear_cancelable() follows au_request_set_cancelable()")                 \
+	X(canceled_polled, "poll-while-cancelable",                                            \
+	  "au_request_is_canceled() is for requests that are not cancelable")                  \
+	X(foreign_queue, "foreign-queue", "a request stays with the queues of its unit")       \
+	X(request_leaked, "request-leaked",                                                    \
+	  "the driver owns no request any more when d0_exit() returns")                        \
+	X(register_outside, "register-outside", "accesses stay within their window")           \
 	X(create_late, "create-outside-prepare", "queues and interrupts are made in prepare()")
 
 enum auf_rule {
 #define AUF_RULE_ENUM(name, text, help) RULE_##name,
 	AUF_RULES(AUF_RULE_ENUM)
 #undef AUF_RULE_ENUM
-	RULE_COUNT
+		RULE_COUNT
 };
 
 /** auf_violation - the driver broke a rule: one line that names it; with the verifier on, then

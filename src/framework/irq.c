@@ -7,11 +7,11 @@
  */
 #include "framework/internal.h"
 
-#define IRQ_UNCLAIMED_MAX 200u	 /* in a row */
+#define IRQ_UNCLAIMED_MAX 200u /* in a row */
 #define IRQ_WINDOW_MS	  100u
 #define IRQ_WINDOW_MAX	  20000u /* in one window */
 #define IRQ_POLL_MS	  1u
-#define IRQ_RETRY_MS	  1000u	 /* then unmask it again; twice as long after each storm */
+#define IRQ_RETRY_MS	  1000u /* then unmask it again; twice as long after each storm */
 #define IRQ_RETRY_MAX	  6u
 
 struct au_irq {
@@ -43,7 +43,7 @@ static bool irq_serve(struct au_device *dev)
 {
 	bool claimed = false;
 
-	au_list_for_each(node, &dev->intx.irqs) {
+	au_list_for_each (node, &dev->intx.irqs) {
 		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
 
 		dev->in_isr = true;
@@ -52,7 +52,7 @@ static bool irq_serve(struct au_device *dev)
 		dev->in_isr = false;
 		claimed |= irq->pending;
 	}
-	au_list_for_each(node, &dev->intx.irqs)
+	au_list_for_each (node, &dev->intx.irqs)
 		irq_dpc(AU_CONTAINER(node, struct au_irq, node));
 	return claimed;
 }
@@ -68,9 +68,11 @@ static void irq_storm(struct au_device *dev)
 	struct auf_intx *intx = &dev->intx;
 	unsigned int shift = intx->storms < IRQ_RETRY_MAX ? intx->storms : IRQ_RETRY_MAX;
 
-	au_trace(dev->lane->recorder, dev->lane->index, irq_storm, 0, intx->unclaimed, intx->window);
+	au_trace(dev->lane->recorder, dev->lane->index, irq_storm, 0, intx->unclaimed,
+		 intx->window);
 	au_log(dev, AU_LOG_WARN,
-	       "interrupt storm: %u interrupts within %u ms, the last %u unclaimed: polling for %u s",
+	       "interrupt storm: %u interrupts within %u ms, the last %u unclaimed: polling for %u "
+	       "s",
 	       intx->window, IRQ_WINDOW_MS, intx->unclaimed, (IRQ_RETRY_MS << shift) / 1000);
 	intx->storms++;
 	intx->polling = true;

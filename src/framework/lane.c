@@ -101,7 +101,7 @@ unsigned int auf_lane_turn(struct au_lane *lane)
 		}
 		done += src->poll(src, LANE_BUDGET);
 	}
-	au_list_for_each_safe(node, &lane->buses) {
+	au_list_for_each_safe (node, &lane->buses) {
 		struct au_device *dev = AU_CONTAINER(node, struct au_device, bus_node);
 
 		au_bus_flush(dev->bus);
@@ -261,8 +261,7 @@ int auf_lane_call(struct au_lane *lane, int (*fn)(void *arg), void *arg)
 bool auf_lane_current(const struct au_lane *lane)
 {
 	return lane->runner == AUF_RUNNER_APP ||
-	       atomic_load_explicit(&lane->thread_id, memory_order_relaxed) ==
-		       au_os_thread_self();
+	       atomic_load_explicit(&lane->thread_id, memory_order_relaxed) == au_os_thread_self();
 }
 
 uint64_t auf_lane_now_ms(const struct au_lane *lane)

@@ -14,7 +14,7 @@
 #define SPIN_HOLD_OFF_MAX 4096u
 
 struct lane_spin {
-	uint64_t start_ns;	/* 0: not spinning */
+	uint64_t start_ns; /* 0: not spinning */
 	uint64_t start_ticks, last_ticks;
 	bool gap;
 };
@@ -108,9 +108,9 @@ void auf_lane_run(void *arg)
 		if (spin_once(lane, &spin))
 			continue;
 		if (spin.start_ns) {
-			lane->spin.limit_ns = lane->spin.limit_ns / 2 < SPIN_LEAST_NS ?
-						      0 :
-						      lane->spin.limit_ns / 2;
+			lane->spin.limit_ns = lane->spin.limit_ns / 2 < SPIN_LEAST_NS
+						      ? 0
+						      : lane->spin.limit_ns / 2;
 			spin_gave_way(lane, &preemptions);
 			spin.start_ns = 0;
 		}

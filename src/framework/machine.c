@@ -138,18 +138,24 @@ static const char *const machine_events[EVENT_COUNT] = {
  * been done: a failed d0_entry() wants no d0_exit(), a failed prepare() wants release(). */
 #define TO(state) (STATE_##state + 1)
 static const uint8_t machine_table[STATE_COUNT][EVENT_COUNT] = {
-	[STATE_CREATED] = { [EVENT_START] = TO(PREPARING), [EVENT_STOP] = TO(STOPPED),
+	[STATE_CREATED] = { [EVENT_START] = TO(PREPARING),
+			    [EVENT_STOP] = TO(STOPPED),
 			    [EVENT_SURPRISE] = TO(STOPPED) },
-	[STATE_PREPARING] = { [EVENT_DONE] = TO(ENTERING), [EVENT_FAILED] = TO(FLUSHING),
+	[STATE_PREPARING] = { [EVENT_DONE] = TO(ENTERING),
+			      [EVENT_FAILED] = TO(FLUSHING),
 			      [EVENT_GONE] = TO(FLUSHING) },
-	[STATE_ENTERING] = { [EVENT_DONE] = TO(RESTORING), [EVENT_FAILED] = TO(FLUSHING),
+	[STATE_ENTERING] = { [EVENT_DONE] = TO(RESTORING),
+			     [EVENT_FAILED] = TO(FLUSHING),
 			     [EVENT_GONE] = TO(EXITING) },
-	[STATE_RESTORING] = { [EVENT_DONE] = TO(CONNECTING), [EVENT_FAILED] = TO(SUSPENDING),
+	[STATE_RESTORING] = { [EVENT_DONE] = TO(CONNECTING),
+			      [EVENT_FAILED] = TO(SUSPENDING),
 			      [EVENT_GONE] = TO(SUSPENDING) },
-	[STATE_CONNECTING] = { [EVENT_DONE] = TO(OPENING), [EVENT_FAILED] = TO(DISCONNECTING),
+	[STATE_CONNECTING] = { [EVENT_DONE] = TO(OPENING),
+			       [EVENT_FAILED] = TO(DISCONNECTING),
 			       [EVENT_GONE] = TO(DISCONNECTING) },
 	[STATE_OPENING] = { [EVENT_DONE] = TO(STARTING), [EVENT_GONE] = TO(CLOSING) },
-	[STATE_STARTING] = { [EVENT_DONE] = TO(RUNNING), [EVENT_FAILED] = TO(CLOSING),
+	[STATE_STARTING] = { [EVENT_DONE] = TO(RUNNING),
+			     [EVENT_FAILED] = TO(CLOSING),
 			     [EVENT_GONE] = TO(STOPPING) },
 	[STATE_RUNNING] = { [EVENT_STOP] = TO(STOPPING), [EVENT_SURPRISE] = TO(STOPPING) },
 	[STATE_STOPPING] = { [EVENT_DONE] = TO(CLOSING), [EVENT_FAILED] = TO(CLOSING) },
@@ -168,10 +174,11 @@ static void machine_note(struct au_device *dev, unsigned int state, unsigned int
 	struct auf_machine *m = &dev->machine;
 	struct au_lane *lane = dev->lane;
 
-	m->history[m->steps++ % MACHINE_HISTORY] =
-		(struct auf_step){ .time_ms = lane->now_ms, .state = (uint8_t)state,
-				   .event = (uint8_t)event, .next = (uint8_t)next,
-				   .result = result };
+	m->history[m->steps++ % MACHINE_HISTORY] = (struct auf_step){ .time_ms = lane->now_ms,
+								      .state = (uint8_t)state,
+								      .event = (uint8_t)event,
+								      .next = (uint8_t)next,
+								      .result = result };
 	au_trace(lane->recorder, lane->index, device_state, state, event, next);
 	if (lane->recorder && lane->index < AU_RECORDER_LANES)
 		atomic_store(&lane->recorder->status->lane[lane->index].state, next);
@@ -270,7 +277,7 @@ size_t auf_device_history(struct au_device *dev, char *buf, size_t size)
 	buf[0] = '\0';
 	for (unsigned int i = first; i < m->steps && used < size; i++) {
 		const struct auf_step *s = &m->history[i % MACHINE_HISTORY];
-		int n = snprintf(buf + used, size - used, "%llu ms: %s, %s", 
+		int n = snprintf(buf + used, size - used, "%llu ms: %s, %s",
 				 (unsigned long long)s->time_ms, machine_states[s->state].name,
 				 machine_events[s->event]);
 

@@ -41,8 +41,9 @@ static const struct auf_param *param_find(struct au_device *dev, const char *nam
 
 	if (param && (param->type == AU_PARAM_TYPE_STRING) == string)
 		return &dev->params[param - dev->note.param];
-	au_log(dev, AU_LOG_ERROR, "the driver asks for the parameter '%s', which its note does not %s",
-	       name, param ? "declare so" : "declare");
+	au_log(dev, AU_LOG_ERROR,
+	       "the driver asks for the parameter '%s', which its note does not %s", name,
+	       param ? "declare so" : "declare");
 	return NULL;
 }
 

@@ -15,8 +15,7 @@ bool auf_queue_open(const struct au_queue *queue)
 void auf_queue_refresh(struct au_queue *queue)
 {
 	queue->fast = auf_queue_open(queue) && queue->state == AU_QUEUE_READY &&
-		      queue->dev->solo.phase == SOLO_NONE &&
-		      queue->config.kind != AU_QUEUE_MANUAL;
+		      queue->dev->solo.phase == SOLO_NONE && queue->config.kind != AU_QUEUE_MANUAL;
 	if (queue->dev->solo.phase == SOLO_NONE)
 		queue->watch &= (uint8_t)~QUEUE_WATCH_SOLO;
 	else
@@ -24,7 +23,7 @@ void auf_queue_refresh(struct au_queue *queue)
 }
 
 static inline __attribute__((always_inline)) void queue_own(struct au_queue *queue,
-							     struct auf_request *r)
+							    struct auf_request *r)
 {
 	uint32_t flags = AUF_OWNED;
 
@@ -41,7 +40,7 @@ static inline __attribute__((always_inline)) void queue_own(struct au_queue *que
 
 /* Deliver one, with pumping set so that what it completes does not deliver from below. */
 static inline __attribute__((always_inline)) void queue_deliver(struct au_queue *queue,
-								 struct auf_request *r)
+								struct auf_request *r)
 {
 	queue_own(queue, r);
 	queue->pumping = true;
@@ -68,11 +67,11 @@ void auf_queue_pump(struct au_queue *queue)
 	}
 	if (queue->pumping)
 		return;
-	for (unsigned int i = 0; i < QUEUE_BATCH && !au_list_empty(&queue->waiting) && queue->owned < queue->bound &&
-	       !queue->requeued && auf_queue_open(queue);
+	for (unsigned int i = 0;
+	     i < QUEUE_BATCH && !au_list_empty(&queue->waiting) && queue->owned < queue->bound &&
+	     !queue->requeued && auf_queue_open(queue);
 	     i++) {
-		struct auf_request *r =
-			AU_CONTAINER(queue->waiting.next, struct auf_request, node);
+		struct auf_request *r = AU_CONTAINER(queue->waiting.next, struct auf_request, node);
 
 		if (!auf_solo_allows(queue, r))
 			break;
@@ -224,10 +223,10 @@ int au_queue_create(struct au_unit *unit, const struct au_queue_config *config,
 	queue->dev = unit->dev;
 	queue->state = AU_QUEUE_READY;
 	queue->later.fn = queue_later;
-	queue->bound = config->kind == AU_QUEUE_SEQUENTIAL ? 1 :
-		       config->kind == AU_QUEUE_MANUAL	   ? 0 :
-		       config->depth			   ? config->depth :
-							     UINT32_MAX;
+	queue->bound = config->kind == AU_QUEUE_SEQUENTIAL ? 1
+		       : config->kind == AU_QUEUE_MANUAL   ? 0
+		       : config->depth			   ? config->depth
+							   : UINT32_MAX;
 	au_list_init(&queue->waiting);
 	au_list_add_tail(&unit->queues, &queue->node);
 	if (!unit->first)

@@ -27,8 +27,8 @@ static uint64_t regs_ones(uint32_t width)
 /* Whether an access is one that the window has; otherwise the driver's rule is named. */
 static bool regs_inside(struct auf_regs *regs, uint64_t offset, uint32_t width)
 {
-	if ((width == 1 || width == 2 || width == 4 || width == 8) &&
-	    offset <= regs->pub.size && width <= regs->pub.size - offset)
+	if ((width == 1 || width == 2 || width == 4 || width == 8) && offset <= regs->pub.size &&
+	    width <= regs->pub.size - offset)
 		return true;
 	auf_violation(regs->dev, RULE_register_outside, NULL);
 	return false;

@@ -19,8 +19,9 @@ void auf_request_let_go(struct auf_request *r)
 }
 
 /* Give it back to its sender. It belongs to nobody from here on; the handle may be gone after. */
-static inline __attribute__((always_inline)) void
-request_give_back(struct auf_request *r, int status, uint32_t result, uint16_t device_status)
+static inline __attribute__((always_inline)) void request_give_back(struct auf_request *r,
+								    int status, uint32_t result,
+								    uint16_t device_status)
 {
 	struct auf_handle *handle = r->handle;
 
@@ -71,7 +72,8 @@ static bool __attribute__((noinline)) request_completion_odd(struct auf_request 
 {
 	/* The slot's memory lives as long as the handle, so this much is always known. */
 	if (auf_request_is(r) == REQ_FREE) {
-		auf_violation(r->handle->unit ? r->handle->unit->dev : NULL, RULE_double_completion, r);
+		auf_violation(r->handle->unit ? r->handle->unit->dev : NULL, RULE_double_completion,
+			      r);
 		return false;
 	}
 	if (auf_request_is(r) == REQ_QUEUED) {
@@ -87,8 +89,9 @@ static bool __attribute__((noinline)) request_completion_odd(struct auf_request 
 	return true;
 }
 
-static inline __attribute__((always_inline)) void
-request_complete(struct au_request *req, int status, uint32_t result, uint16_t device_status)
+static inline __attribute__((always_inline)) void request_complete(struct au_request *req,
+								   int status, uint32_t result,
+								   uint16_t device_status)
 {
 	struct auf_request *r = auf_request(req);
 	struct au_queue *queue = r->queue;
@@ -122,8 +125,8 @@ static bool request_owned(struct auf_request *r)
 	if (likely(auf_request_is(r) == REQ_OWNED))
 		return true;
 	auf_violation(r->handle->unit ? r->handle->unit->dev : NULL,
-		      auf_request_is(r) == REQ_FREE ? RULE_use_after_completion :
-						      RULE_unowned_completion,
+		      auf_request_is(r) == REQ_FREE ? RULE_use_after_completion
+						    : RULE_unowned_completion,
 		      r);
 	return false;
 }

@@ -64,7 +64,7 @@ static void solo_watch(struct au_device *dev)
 {
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
-			au_list_for_each(node, &dev->units[i]->queues)
+			au_list_for_each (node, &dev->units[i]->queues)
 				auf_queue_refresh(AU_CONTAINER(node, struct au_queue, node));
 }
 

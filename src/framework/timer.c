@@ -95,7 +95,7 @@ void au_work_queue(struct au_work *work)
 void auf_timers_stop(struct au_device *dev)
 {
 	dev->timers_open = false;
-	au_list_for_each(node, &dev->timers)
+	au_list_for_each (node, &dev->timers)
 		au_timer_stop(AU_CONTAINER(node, struct au_timer, node));
 }
 

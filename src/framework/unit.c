@@ -51,7 +51,7 @@ void au_unit_remove(struct au_unit *unit)
 	if (unit->removed)
 		return;
 	unit->removed = true;
-	au_list_for_each(node, &unit->queues)
+	au_list_for_each (node, &unit->queues)
 		auf_queue_refresh(AU_CONTAINER(node, struct au_queue, node));
 	auf_device_sweep(dev, unit_refuse, unit);
 	/* The driver says that the unit has gone: what it still holds ends too. */
@@ -59,7 +59,7 @@ void au_unit_remove(struct au_unit *unit)
 	au_unit_event(unit, AU_EVENT_GONE, 1, 0, 0);
 	auf_notify(dev, AUF_UNIT_REMOVED, unit);
 	dev->units[unit->index] = NULL;
-	au_list_for_each_safe(node, &unit->handles)
+	au_list_for_each_safe (node, &unit->handles)
 		auf_handle_orphan(AU_CONTAINER(node, struct auf_handle, node));
 	/* The driver may still have pointers to it and its queues. */
 	au_list_add_tail(&dev->removed_units, &unit->removed_node);
@@ -69,7 +69,7 @@ void auf_unit_free(struct au_unit *unit)
 {
 	struct au_list *node;
 
-	au_list_for_each_safe(handle, &unit->handles)
+	au_list_for_each_safe (handle, &unit->handles)
 		auf_handle_orphan(AU_CONTAINER(handle, struct auf_handle, node));
 	if (unit->cls->remove)
 		unit->cls->remove(unit);
@@ -108,10 +108,11 @@ const struct auf_class *auf_unit_class(const struct au_unit *unit)
 	return unit->cls;
 }
 
-void au_unit_event(struct au_unit *unit, uint16_t kind, uint32_t count, uint64_t arg0, uint64_t arg1)
+void au_unit_event(struct au_unit *unit, uint16_t kind, uint32_t count, uint64_t arg0,
+		   uint64_t arg1)
 {
 	unit->dev->sweeping++;
-	au_list_for_each(node, &unit->handles)
+	au_list_for_each (node, &unit->handles)
 		auf_handle_event(AU_CONTAINER(node, struct auf_handle, node), kind, count, arg0,
 				 arg1);
 	if (--unit->dev->sweeping == 0)

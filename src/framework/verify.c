@@ -41,8 +41,9 @@ void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_r
 	}
 	au_trace(dev->lane->recorder, dev->lane->index, violation, rule, r ? r->slot : 0, 0);
 	if (r)
-		au_log(dev, AU_LOG_ERROR, "rule %s broken by the driver: %s (request %u, operation %u)",
-		       name, text, r->slot, r->pub.op);
+		au_log(dev, AU_LOG_ERROR,
+		       "rule %s broken by the driver: %s (request %u, operation %u)", name, text,
+		       r->slot, r->pub.op);
 	else
 		au_log(dev, AU_LOG_ERROR, "rule %s broken by the driver: %s", name, text);
 	if (dev->verify)

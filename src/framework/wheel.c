@@ -44,7 +44,7 @@ void auf_timeout_clear(struct au_lane *lane, struct auf_timeout *timeout)
 
 static void wheel_collect(struct au_lane *lane, struct au_list *bucket, struct au_list *due)
 {
-	au_list_for_each_safe(node, bucket) {
+	au_list_for_each_safe (node, bucket) {
 		struct auf_timeout *timeout = AU_CONTAINER(node, struct auf_timeout, node);
 
 		if (timeout->when_ms > lane->now_ms)
@@ -93,7 +93,7 @@ int auf_wheel_next(const struct au_lane *lane)
 	for (unsigned int i = 1; i <= LANE_WHEEL && next > lane->wheel_ms + i; i++) {
 		const struct au_list *bucket = &lane->wheel[(lane->wheel_ms + i) % LANE_WHEEL];
 
-		au_list_for_each(node, bucket) {
+		au_list_for_each (node, bucket) {
 			uint64_t when = AU_CONTAINER(node, struct auf_timeout, node)->when_ms;
 
 			if (when < next)
