@@ -150,36 +150,47 @@ static void daemonize(const struct lab_spec *spec)
 	dup2(log >= 0 ? log : null, STDERR_FILENO);
 }
 
-static int run_up(struct lab_spec *spec)
+/* Start the guardian: a child, or in the foreground this very process, while a child prints. */
+static int start(struct lab_spec *spec, int report[2])
 {
-	int report[2];
-
-	if (rundir_claim(spec) || lab_spec_finish(spec))
-		return 1;
-	if (pipe2(report, O_CLOEXEC))
-		return lab_fail(1, "no pipe: %s", strerror(errno));
 	pid_t pid = fork();
-	if (pid < 0)
+
+	if (pid < 0) {
+		rundir_remove(spec->dir, spec->dirfd);
 		return lab_fail(1, "cannot start a process: %s", strerror(errno));
+	}
 	if ((pid == 0) != spec->foreground) {
-		/* The guardian: the child, or in the foreground this very process. */
 		close(report[0]);
 		if (!spec->foreground)
 			daemonize(spec);
 		return guardian_run(spec, report[1]);
 	}
 	close(report[1]);
-	if (spec->foreground) {
-		/* The child only prints. */
-		close(spec->dirfd);
-		_exit(wait_for_result(spec, report[0]));
-	}
-	close(spec->dirfd);
+	close(spec->dirfd); /* the lock is the guardian's */
 	spec->dirfd = -1;
 	int ret = wait_for_result(spec, report[0]);
+	if (spec->foreground)
+		_exit(ret);
 	if (ret) /* it has cleaned up when it is gone */
 		waitpid(pid, NULL, 0);
 	return ret;
+}
+
+static int run_up(struct lab_spec *spec)
+{
+	int report[2];
+
+	if (rundir_claim(spec))
+		return 1;
+	if (lab_spec_finish(spec)) {
+		rundir_remove(spec->dir, spec->dirfd);
+		return 1;
+	}
+	if (pipe2(report, O_CLOEXEC)) {
+		rundir_remove(spec->dir, spec->dirfd);
+		return lab_fail(1, "no pipe: %s", strerror(errno));
+	}
+	return start(spec, report);
 }
 
 int cmd_up(int argc, char **argv)

@@ -154,6 +154,24 @@ static void set_state(struct guardian *g)
 							       : "running"));
 }
 
+/* A QEMU that has stopped knows best why the bridge did not get on with it. */
+static void explain_failure(struct guardian *g, const char *error)
+{
+	struct pollfd stopped = { .fd = g->qemu.pidfd, .events = POLLIN };
+	char why[640];
+
+	bool gone = poll(&stopped, 1, 300) == 1;
+	while (gone && g->qemu.err >= 0) /* no writer is left: this ends */
+		take_qemu_output(g);
+	if (gone)
+		snprintf(why, sizeof(why), "QEMU does not start: %s",
+			 g->last_words[0] ? g->last_words : "it does not say why");
+	else
+		snprintf(why, sizeof(why), "%s",
+			 error && *error ? error : "the bridge stopped while starting");
+	fail_start(g, why);
+}
+
 static void bridge_is_up(struct guardian *g)
 {
 	json_t *msg = json_loadb((const char *)lab_buf_head(&g->answer), lab_buf_len(&g->answer), 0,
@@ -163,22 +181,7 @@ static void bridge_is_up(struct guardian *g)
 	close(g->from_bridge);
 	g->from_bridge = -1;
 	if (!msg || error) {
-		char why[640];
-
-		/* A QEMU that has stopped knows best. */
-		while (g->qemu.err >= 0 && !g->last_words[0]) {
-			struct pollfd pfd = { .fd = g->qemu.err, .events = POLLIN };
-
-			if (poll(&pfd, 1, error && *error ? 0 : 1000) <= 0)
-				break;
-			take_qemu_output(g);
-		}
-		if (g->last_words[0] && (!error || !*error))
-			snprintf(why, sizeof(why), "QEMU does not start: %s", g->last_words);
-		else
-			snprintf(why, sizeof(why), "%s",
-				 error && *error ? error : "the bridge stopped while starting");
-		fail_start(g, why);
+		explain_failure(g, error);
 		json_decref(msg);
 		return;
 	}

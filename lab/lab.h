@@ -52,7 +52,6 @@ struct lab_func {
 	uint8_t cap_pm, cap_exp, cap_msi, cap_msix;
 	uint8_t msi_len;
 	bool has_flr;
-	bool has_pm_reset;
 	bool d3; /* not in D0: its BARs do not answer */
 
 	/* The interrupt line: intx.c */

@@ -114,7 +114,9 @@ static char *read_line(char *buf, int size, void *stream)
 		return NULL;
 	}
 	const char *p = buf + strspn(buf, " \t");
-	if (*p == '[' && strchr(p, ']'))
+	if (*p == '[' && !strchr(p, ']'))
+		fail(r, r->line, "a section's name without ]");
+	else if (*p == '[')
 		begin_section(r, p + 1);
 	return r->failed ? NULL : buf;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reset.c: function level reset, after which the configuration is as it was.
+ * reset.c: function level reset, after which the configuration is as it was. There is no reset
+ * through D3hot: QEMU 7.2's devices keep their state on the way through it.
  *
  * QEMU, like hardware, forgets base addresses, the command register and the control registers of
  * the PCI Express capability. What the lab does not know by heart is read first.

@@ -40,7 +40,7 @@ static int check_capabilities(const uint8_t *text, uint32_t size, bool *write_mu
 
 	json_t *root = json_loads((const char *)text, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *caps = json_object_get(root, "capabilities");
-	int ret = root && (!caps || json_is_object(caps)) ? 0 : -EINVAL;
+	int ret = json_is_object(root) && (!caps || json_is_object(caps)) ? 0 : -EINVAL;
 
 	if (json_is_false(json_object_get(caps, "write_multiple")))
 		*write_multiple = false;

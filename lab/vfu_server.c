@@ -12,7 +12,8 @@
 /* Bounds of what one function's clients may have outstanding; beyond, their input waits. */
 #define MAX_OPS	     4096u
 #define MAX_BYTES    (512u << 10)
-#define MAX_SESSIONS 16 /* one that is served, and those about to be told that they are not */
+#define MAX_SESSIONS 16	 /* one that is served, and those about to be told that they are not */
+#define BACKLOG	     128 /* who connects without blocking fails when it is full */
 
 static bool blocked(const struct vfu_session *s)
 {
@@ -291,32 +292,50 @@ static bool session_over(const struct vfu_session *s)
 	return s->eof || (poll(&pfd, 1, 0) == 1 && pfd.revents);
 }
 
-static void listen_ready(struct lab_source *src, uint32_t events)
+/* Who was refused and says nothing makes room for who comes next: the oldest first. */
+static void evict_refused(struct lab_func *f)
 {
-	struct lab_func *f = lab_container_of(src, struct lab_func, listen);
-	struct lab *lab = f->lab;
+	struct vfu_session *oldest = NULL;
 
+	for (struct vfu_session *s = f->lab->sessions; s; s = s->next)
+		if (s->f == f && s != f->session)
+			oldest = s;
+	if (oldest)
+		session_end(oldest);
+}
+
+/* Return: false when there is nobody more to accept now. */
+static bool accept_one(struct lab_func *f)
+{
 	if (f->session && !f->session->stalled)
 		session_input(f->session);
 	if (f->session && session_over(f->session)) {
-		lab_watch(lab->epfd, src, 0); /* until its end */
-		return;
+		lab_watch(f->lab->epfd, &f->listen, 0); /* until its end */
+		return false;
 	}
 
-	int fd = accept4(src->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(f->listen.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-			lab_msg("%s: cannot accept a client: %s", f->id, strerror(errno));
-			if (f->num_sessions)
-				lab_watch(lab->epfd, src, 0);
-		}
-		return;
+		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+			return false;
+		lab_msg("%s: cannot accept a client: %s", f->id, strerror(errno));
+		if (f->num_sessions) /* else there is no end of one to wait for */
+			lab_watch(f->lab->epfd, &f->listen, 0);
+		return false;
 	}
-	if (f->num_sessions >= MAX_SESSIONS) {
-		close(fd);
-		return;
-	}
+	if (f->num_sessions >= MAX_SESSIONS)
+		evict_refused(f);
 	vfu_attach(f, fd);
+	return true;
+}
+
+/* The first is served; all others are told that they come too late. */
+static void listen_ready(struct lab_source *src, uint32_t events)
+{
+	struct lab_func *f = lab_container_of(src, struct lab_func, listen);
+
+	for (int i = 0; i < MAX_SESSIONS && accept_one(f); i++)
+		;
 }
 
 int vfu_listen(struct lab_func *f)
@@ -327,7 +346,7 @@ int vfu_listen(struct lab_func *f)
 	f->listen.ready = listen_ready;
 	f->listen.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (f->listen.fd < 0 || bind(f->listen.fd, (struct sockaddr *)&addr, sizeof(addr)) ||
-	    chmod(f->path, 0600) || listen(f->listen.fd, MAX_SESSIONS))
+	    chmod(f->path, 0600) || listen(f->listen.fd, BACKLOG))
 		return lab_fail(-errno, "cannot listen on %s: %s", f->path, strerror(errno));
 	return lab_watch(f->lab->epfd, &f->listen, EPOLLIN);
 }
