@@ -117,6 +117,14 @@ void serial_tx_flow(struct au_serial *port, uint8_t byte)
 	serial_tx_kick(port);
 }
 
+void serial_tx_suspend(struct au_serial *port)
+{
+	port->tx_taken = 0;
+	port->tx_taken_flow = false;
+	if (port->tx_stop)
+		tx_finish(port, -AU_ECANCELED);
+}
+
 void serial_tx_purge(struct au_serial *port)
 {
 	struct au_request *req;

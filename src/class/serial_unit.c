@@ -203,6 +203,7 @@ static void unit_suspend(struct au_unit *unit)
 	struct au_serial *port = auf_unit_priv(unit);
 
 	port->up = false;
+	serial_tx_suspend(port);
 }
 
 static void unit_remove(struct au_unit *unit)
