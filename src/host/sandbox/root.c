@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The root becomes an empty read-only tmpfs. The libraries that the host stands on are mapped
+ * already and need no path any more. The module is copied to a second tmpfs that is mounted
+ * nowhere: only the working directory leads there. The second door leaves it, for which no
+ * privilege is needed, and with the last descriptor it is gone.
+ */
+#include "host/sandbox/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ROOT_MODULE_MAX (256u << 20)
+
+/* A tmpfs mounted nowhere, or a negative errno. */
+static int root_tmpfs(const char *size, const char *inodes, unsigned int attrs)
+{
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	int fd = -1;
+
+	if (fs < 0)
+		return -errno;
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0555", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		fd = fsmount(fs, FSMOUNT_CLOEXEC, attrs);
+	if (fd < 0)
+		fd = -errno;
+	close(fs);
+	return fd;
+}
+
+static int root_copy(int from, int to)
+{
+	char buf[64 * 1024];
+	off_t at = 0;
+	ssize_t n;
+
+	while ((n = pread(from, buf, sizeof(buf), at)) > 0) {
+		for (ssize_t done = 0, w; done < n; done += w) {
+			w = write(to, buf + done, (size_t)(n - done));
+			if (w < 0)
+				return -errno;
+		}
+		at += n;
+		if (at > ROOT_MODULE_MAX)
+			return -EFBIG;
+	}
+	return n < 0 ? -errno : 0;
+}
+
+/* The module in a file system of its own, read-only from then on. */
+static int root_library(struct au_sandbox *sb)
+{
+	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
+	char file[48];
+	int library, fd, err;
+
+	snprintf(file, sizeof(file), "%s.so", sb->name);
+	library = root_tmpfs("256m", "2", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (library < 0)
+		return library;
+	fd = openat(library, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	err = fd < 0 ? -errno : root_copy(sb->module, fd);
+	if (fd >= 0)
+		close(fd);
+	if (!err && mount_setattr(library, "", AT_EMPTY_PATH, &ro, sizeof(ro)) < 0)
+		err = -errno;
+	if (err) {
+		close(library);
+		return err;
+	}
+	snprintf(sb->module_path, sizeof(sb->module_path), "./%s", file);
+	return library;
+}
+
+static int root_pivot(int root)
+{
+	/* Any directory will do as a place to stand on for a moment. */
+	static const char *const places[] = { "/tmp", "/run", "/usr", "/proc" };
+	int err = -ENOENT;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]) && err; i++)
+		err = move_mount(root, "", AT_FDCWD, places[i], MOVE_MOUNT_F_EMPTY_PATH) < 0
+			      ? -errno
+			      : 0;
+	if (err)
+		return err;
+	/* The old root comes to lie on top of the new one, and is taken off. */
+	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0)
+		return -errno;
+	return chdir("/") < 0 ? -errno : 0;
+}
+
+int au_sandbox_root(struct au_sandbox *sb)
+{
+	int root, err;
+
+	if (!au_layer_wanted(sb, AU_LAYER_ROOT))
+		return 0;
+	if (!sb->layers[AU_LAYER_MOUNT_NS].in_force)
+		return au_layer_set(sb, AU_LAYER_ROOT, -EPERM, "needs mount-ns");
+	sb->library = root_library(sb);
+	root = sb->library < 0 ? sb->library
+			       : root_tmpfs("4k", "1",
+					    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+						    MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	err = root < 0 ? root : root_pivot(root);
+	if (root >= 0)
+		close(root);
+	if (!err && fchdir(sb->library) < 0)
+		err = -errno;
+	if (err) {
+		if (sb->library >= 0)
+			close(sb->library);
+		sb->library = -1;
+		snprintf(sb->module_path, sizeof(sb->module_path), "/proc/self/fd/%d", sb->module);
+		return au_layer_set(sb, AU_LAYER_ROOT, err, "%s", strerror(-err));
+	}
+	return au_layer_set(sb, AU_LAYER_ROOT, 0, "empty and read-only");
+}
+
+int au_sandbox_root_leave(struct au_sandbox *sb)
+{
+	if (sb->library < 0)
+		return 0;
+	if (chdir("/") < 0)
+		return au_layer_set(sb, AU_LAYER_ROOT, -errno, "chdir: %s", strerror(errno));
+	close(sb->library);
+	sb->library = -1;
+	return 0;
+}
