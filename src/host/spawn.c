@@ -198,8 +198,9 @@ int au_host_death_signal(int status, const struct au_recorder *rec)
 {
 	int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 
-	if (signal == SIGILL && rec && rec->status->crashed && rec->crash->signal == SIGABRT)
-		return SIGABRT;
+	if (signal == SIGILL && rec && rec->status->crashed &&
+	    au_host_death_fault(rec->crash->signal))
+		return rec->crash->signal;
 	return signal;
 }
 
