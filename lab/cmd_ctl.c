@@ -51,7 +51,7 @@ static int parse(struct options *o, int argc, char **argv)
 /* One question to a lab's guardian. Return: its answer, or NULL with *err set. */
 static json_t *ask(const char *root, const char *name, const char *command, int *err)
 {
-	LAB_CLOSE int fd = rundir_control(root, name);
+	AU_CLEANUP_FD int fd = rundir_control(root, name);
 	struct timeval limit = { .tv_sec = ANSWER_TIMEOUT_MS / 1000 };
 
 	if (fd < 0) {
@@ -88,7 +88,7 @@ static int compare_names(const void *a, const void *b)
 /* The names of all labs, sorted, to be freed. */
 static size_t list_labs(const char *root, char ***names)
 {
-	LAB_FREE char *path = NULL;
+	AU_CLEANUP_FREE char *path = NULL;
 	size_t num = 0;
 	struct dirent *e;
 
@@ -184,7 +184,7 @@ static int take_down(const char *root, const char *name)
 	/* The guardian's end is what "down" waits for. */
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
 	close(fd);
-	LAB_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+	AU_CLEANUP_FD int pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
 	json_t *answer = ask(root, name, "down", &err);
 	json_decref(answer);
 	if (pidfd >= 0) {

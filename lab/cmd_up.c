@@ -140,8 +140,8 @@ static int wait_for_result(const struct lab_spec *spec, int fd)
 /* A daemon has no terminal and its messages go to the lab's directory. */
 static void daemonize(const struct lab_spec *spec)
 {
-	LAB_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	LAB_CLOSE int log =
+	AU_CLEANUP_FD int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	AU_CLEANUP_FD int log =
 		openat(spec->dirfd, "lab.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	setsid();

@@ -65,7 +65,7 @@ static int start_bridge(struct guardian *g)
 	if (pipe2(report, O_CLOEXEC))
 		return lab_fail(-errno, "no pipe: %s", strerror(errno));
 
-	LAB_CLOSE int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	AU_CLEANUP_FD int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	g->bridge = fork();
 	if (g->bridge == 0) {
 		/* The guardian alone acts on signals; the bridge goes when the guardian does. */
@@ -262,7 +262,7 @@ static void signal_qemu(struct guardian *g, int fd, int sig)
 
 static void serve_control(struct guardian *g)
 {
-	LAB_CLOSE int fd = accept4(g->control, NULL, NULL, SOCK_CLOEXEC);
+	AU_CLEANUP_FD int fd = accept4(g->control, NULL, NULL, SOCK_CLOEXEC);
 	struct timeval limit = { .tv_usec = CONTROL_TIMEOUT_MS * 1000 };
 	char line[64];
 

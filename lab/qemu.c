@@ -135,7 +135,7 @@ int qemu_spawn(const struct lab_spec *spec, struct qemu *q)
 	*q = (struct qemu){ .pidfd = -1, .qtest = -1, .qmp = -1, .err = -1, .ram = make_ram() };
 	if (q->ram < 0)
 		return q->ram;
-	LAB_CLOSE int rom = make_rom();
+	AU_CLEANUP_FD int rom = make_rom();
 	if (rom < 0)
 		return rom;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qtest) ||

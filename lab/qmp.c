@@ -45,7 +45,7 @@ json_t *qmp_call(struct qmp *q, const char *command, json_t *args)
 {
 	uint64_t deadline = lab_now_ns() + TIMEOUT_MS * UINT64_C(1000000);
 	json_t *cmd = json_pack("{s:s, s:o*}", "execute", command, "arguments", args);
-	LAB_FREE char *text = json_dumps(cmd, JSON_COMPACT);
+	AU_CLEANUP_FREE char *text = json_dumps(cmd, JSON_COMPACT);
 
 	json_decref(cmd);
 	if (!text || send(q->src.fd, text, strlen(text), MSG_NOSIGNAL) < 0 ||

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rundir.h"
 #include "util.h"
+#include "base/paths.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,29 +34,29 @@ const char *rundir_root(const char *option)
 
 bool rundir_path_fits(const char *dir, const char *file)
 {
-	size_t limit = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+	AU_CLEANUP_FREE char *path = NULL;
+	char why[1024];
 
-	if (strlen(dir) + 1 + strlen(file) <= limit)
+	if (asprintf(&path, "%s/%s", dir, file) < 0)
+		return false;
+	if (au_socket_path_check(path, why, sizeof(why)) == 0)
 		return true;
-	lab_msg("%s/%s is too long for a socket (%zu characters at most): "
-		"choose a shorter --runtime-dir",
-		dir, file, limit);
+	lab_msg("%s", why);
 	return false;
 }
 
+/* Others have no business in a lab's directory, but may have in the runtime directory. */
 static int make_dir(const char *path)
 {
 	struct stat st;
 
 	if (mkdir(path, 0700) && errno != EEXIST)
 		return lab_fail(-errno, "cannot make the directory %s: %s", path, strerror(errno));
-	if (stat(path, &st) || !S_ISDIR(st.st_mode))
-		return lab_fail(-ENOTDIR, "%s is not a directory", path);
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022))
-		return lab_fail(
-			-EPERM,
-			"%s can be written by others: use a directory of your own, mode 0700",
-			path);
+	if (lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+		return lab_fail(-EPERM,
+				"%s is not a directory of your own: remove it, or choose "
+				"another --runtime-dir",
+				path);
 	return 0;
 }
 
@@ -75,7 +76,7 @@ static int remove_content(int dirfd)
 			continue;
 		if (unlinkat(dirfd, e->d_name, 0) == 0 || errno == ENOENT)
 			continue;
-		LAB_CLOSE int sub =
+		AU_CLEANUP_FD int sub =
 			openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub >= 0) {
 			remove_content(sub);
@@ -117,8 +118,12 @@ static int lock_dir(const char *path)
 
 int rundir_claim(struct lab_spec *spec)
 {
-	LAB_FREE char *labs = NULL;
-	int ret;
+	AU_CLEANUP_FREE char *labs = NULL;
+	char root[AU_PATH_MAX], why[1024];
+	int ret = au_runtime_dir(spec->root, true, root, why, sizeof(why));
+
+	if (ret)
+		return lab_fail(ret, "%s", why);
 
 	if (asprintf(&labs, "%s/lab", spec->root) < 0 ||
 	    asprintf(&spec->dir, "%s/lab/%s", spec->root, spec->name) < 0)
@@ -126,8 +131,7 @@ int rundir_claim(struct lab_spec *spec)
 	if (!rundir_path_fits(spec->dir, "control"))
 		return -ENAMETOOLONG;
 	for (int tries = 0; tries < 10; tries++) {
-		if ((ret = make_dir(spec->root)) || (ret = make_dir(labs)) ||
-		    (ret = make_dir(spec->dir)))
+		if ((ret = make_dir(labs)) || (ret = make_dir(spec->dir)))
 			return ret;
 		spec->dirfd = lock_dir(spec->dir);
 		if (spec->dirfd != -ENOENT)
@@ -172,11 +176,11 @@ int rundir_control(const char *root, const char *name)
 
 int rundir_sweep(const char *root, const char *name)
 {
-	LAB_FREE char *dir = NULL;
+	AU_CLEANUP_FREE char *dir = NULL;
 
 	if (asprintf(&dir, "%s/lab/%s", root, name) < 0)
 		return -ENOMEM;
-	LAB_CLOSE int fd = lock_dir(dir);
+	AU_CLEANUP_FD int fd = lock_dir(dir);
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)

@@ -9,20 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static inline void lab_cleanup_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-
-static inline void lab_cleanup_free(void *p)
-{
-	free(*(void **)p);
-}
-
-/** LAB_CLOSE, LAB_FREE - close a descriptor, free a pointer, at the end of its scope. */
-#define LAB_CLOSE __attribute__((cleanup(lab_cleanup_fd)))
-#define LAB_FREE  __attribute__((cleanup(lab_cleanup_free)))
+#include "base/cleanup.h"
 
 /**
  * lab_msg - print one line on standard error, which a daemon has turned into its lab.log.

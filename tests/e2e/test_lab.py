@@ -787,7 +787,7 @@ def test_what_cannot_start_says_so_in_one_line(rundir):
         assert not os.path.exists(lab.dir)
     os.chmod(deep, 0o777)
     out = lab.ctl("up", "--runtime-dir", str(deep), "--device", "edu", check=False)
-    assert out.returncode == 1 and "written by others" in out.stderr
+    assert out.returncode == 1 and "others can write" in out.stderr
     for args in (["down"], ["down", "nobody"], ["fault", "nobody", "kill"], ["fault", "lab0"],
                  ["fault", "lab0", "tickle"], ["dance"], ["ls", "x"]):
         out = lab.ctl(*args, check=False)
