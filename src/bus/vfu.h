@@ -123,6 +123,11 @@ extern const struct au_bus_ops vfu_ops;
 /** vfu_irq_disconnect - take all interrupts of VFIO index @index off their eventfds. */
 int vfu_irq_disconnect(struct vfu *vfu, unsigned int index);
 
+/* ------------------------------------------------------------- vfu_client.c */
+
+/** vfu_start - negotiate on a fresh connection, quiet and reset the function. */
+int vfu_start(struct vfu *vfu, struct au_bus_session *session);
+
 /* ---------------------------------------------------------------- vfu_map.c */
 
 /** vfu_region - ask the server for a region; @map: map it, if that can be done safely. */

@@ -211,13 +211,31 @@ static int client_quiet(struct vfu *vfu, uint32_t num_irqs)
 	return vfu->bus.gone ? -ENODEV : 0;
 }
 
+int vfu_start(struct vfu *vfu, struct au_bus_session *session)
+{
+	struct vfu_info info;
+	int err;
+
+	*session =
+		(struct au_bus_session){ .size = sizeof(*session), .transport = AU_BUS_VFIO_USER };
+	err = client_negotiate(vfu, session);
+	if (!err)
+		err = client_info(vfu, &info);
+	if (!err)
+		err = client_quiet(vfu, info.num_irqs);
+	if (!err && vfu->rx_head != vfu->rx_tail)
+		err = vfu_broken(vfu, "half a message that nothing asked for");
+	session->next_id = vfu->next_id;
+	session->flags = vfu->flags;
+	return err;
+}
+
 /* ------------------------------------------------------------------- public */
 
 int au_vfu_open(const char *path, int timeout_ms, struct au_bus_session *session, char *error,
 		size_t error_size)
 {
 	uint64_t deadline;
-	struct vfu_info info;
 	struct vfu *vfu;
 	int fd, err;
 
@@ -232,23 +250,13 @@ int au_vfu_open(const char *path, int timeout_ms, struct au_bus_session *session
 		SAY("%s: no memory", path);
 		return -ENOMEM;
 	}
-	*session =
-		(struct au_bus_session){ .size = sizeof(*session), .transport = AU_BUS_VFIO_USER };
 	vfu->deadline_ms = deadline;
-	err = client_negotiate(vfu, session);
-	if (!err)
-		err = client_info(vfu, &info);
-	if (!err)
-		err = client_quiet(vfu, info.num_irqs);
-	if (!err && vfu->rx_head != vfu->rx_tail)
-		err = vfu_broken(vfu, "half a message that nothing asked for");
+	err = vfu_start(vfu, session);
 	if (err) {
 		SAY("%s: %s", path, vfu->bus.why);
 		err = vfu->cause;
 		fd = -1;
 	} else {
-		session->next_id = vfu->next_id;
-		session->flags = vfu->flags;
 		vfu->fd = -1;
 	}
 	vfu_free(vfu);
