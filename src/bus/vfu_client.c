@@ -15,8 +15,8 @@
 #define SAY(...) snprintf(error, error_size, __VA_ARGS__)
 
 #define CLIENT_CAPS                              \
-	"{\"capabilities\":{\"max_msg_fds\":%u," \
-	"\"max_data_xfer_size\":%u,\"write_multiple\":true}}"
+	"{\"capabilities\":{\"max_msg_fds\":%d," \
+	"\"max_data_xfer_size\":%d,\"write_multiple\":true}}"
 #define CLIENT_DATA_MIN	    8	      /* the widest access */
 #define CLIENT_DATA_DEFAULT (1 << 20) /* what the specification says */
 #define CLIENT_DATA_LIMIT   (1 << 30)

@@ -248,7 +248,7 @@ int main(int argc, char **argv)
 	else if (strcmp(argv[2], "loopback") == 0)
 		result = loopback();
 	else if (strcmp(argv[2], "measure") == 0)
-		result = measure(argc > 3 ? (unsigned int)atoi(argv[3]) : 1000);
+		result = measure(argc > 3 ? (unsigned int)strtoul(argv[3], NULL, 10) : 1000);
 	else
 		result = watch();
 	bus->ops->close(bus);
