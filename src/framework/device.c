@@ -154,8 +154,12 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	return 0;
 }
 
-static int device_start(void *dev)
+static int device_start(void *arg)
 {
+	struct au_device *dev = arg;
+
+	if (atomic_load(&dev->machine.state) != STATE_CREATED)
+		return -EINVAL;
 	return auf_machine_event(dev, EVENT_START);
 }
 

@@ -225,7 +225,9 @@ int auf_machine_event(struct au_device *dev, enum auf_machine_event event)
 {
 	struct auf_machine *m = &dev->machine;
 
-	if (event == EVENT_SURPRISE && !m->gone) {
+	if (event == EVENT_SURPRISE) {
+		if (m->gone)
+			return 0;
 		m->gone = true;
 		au_trace(dev->lane->recorder, dev->lane->index, surprise, 0, 0, 0);
 		if (dev->driver.surprise_removed && atomic_load(&m->state) != STATE_CREATED &&
