@@ -236,7 +236,8 @@ bool auf_queue_open(const struct au_queue *queue);
 
 /** auf_solo_allows - whether @r, at the head of @queue, may be delivered now. */
 bool auf_solo_allows(struct au_queue *queue, struct auf_request *r);
-/** auf_solo_left - a request has left the driver while queues are watched. */
+/** auf_solo_left - a request, @r or an ordinary one, has left the driver while there is a suspect.
+ */
 void auf_solo_left(struct au_device *dev, struct auf_request *r);
 /** auf_solo_init - none. */
 void auf_solo_init(struct au_device *dev);

@@ -136,7 +136,7 @@ bool auf_lane_settle(struct au_lane *lane)
 		}
 	}
 	atomic_store(&lane->sleeping, 1);
-	if (atomic_load(&lane->attention) & ~LANE_LEAVE) {
+	if (atomic_load(&lane->attention)) {
 		auf_lane_unsettle(lane);
 		return false;
 	}

@@ -96,6 +96,8 @@ static void queue_settle(struct au_queue *queue)
 
 void auf_queue_left(struct au_queue *queue)
 {
+	if (queue->watch & QUEUE_WATCH_SOLO)
+		auf_solo_left(queue->dev, NULL);
 	if (!au_list_empty(&queue->waiting) || queue->told)
 		auf_queue_pump(queue);
 	queue_settle(queue);

@@ -107,7 +107,7 @@ bool auf_solo_allows(struct au_queue *queue, struct auf_request *r)
 
 void auf_solo_left(struct au_device *dev, struct auf_request *r)
 {
-	if (dev->solo.request == r) {
+	if (r && dev->solo.request == r) {
 		solo_end(dev);
 	} else if (dev->solo.phase == SOLO_WAITING && solo_owned(dev) == 0) {
 		dev->solo.queue->told = false;

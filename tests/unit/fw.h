@@ -82,10 +82,10 @@ static inline void fw_note(const char *fmt, ...)
 }
 
 /* The trace so far must be just this; it starts anew. */
-#define fw_expect(text)                                     \
-	do {                                                \
+#define fw_expect(text)                                \
+	do {                                           \
 		assert_string_equal(fw.trace, (text)); \
-		fw.trace[0] = '\0';                         \
+		fw.trace[0] = '\0';                    \
 	} while (0)
 
 static inline int fw_callback(struct au_device *dev, const char *name)
@@ -219,7 +219,7 @@ static inline void fw_surprise_removed(struct au_device *dev)
 }
 
 static const struct au_driver fw_driver = {
-	AU_HEAD(struct au_driver), .context_size = 64,	  .prepare = fw_prepare,
+	AU_HEAD(struct au_driver), .context_size = 64,	    .prepare = fw_prepare,
 	.release = fw_release,	   .d0_entry = fw_d0_entry, .d0_exit = fw_d0_exit,
 	.io_start = fw_io_start,   .io_stop = fw_io_stop,   .surprise_removed = fw_surprise_removed,
 };
@@ -281,8 +281,11 @@ static inline void fw_reset(void)
 /* A lane and a device; @change may alter how it is made. */
 static inline int fw_create(void (*change)(struct auf_device_config *config))
 {
-	struct auf_device_config config = { .name = "test0", .driver = &fw_driver, .generation = 1,
-					    .from = AU_POWER_OFF, .notify = fw_notice };
+	struct auf_device_config config = { .name = "test0",
+					    .driver = &fw_driver,
+					    .generation = 1,
+					    .from = AU_POWER_OFF,
+					    .notify = fw_notice };
 	struct au_note note;
 	char error[256] = "";
 	int err;
@@ -303,7 +306,8 @@ static inline int fw_create(void (*change)(struct auf_device_config *config))
 
 static inline void fw_open(void)
 {
-	const struct auf_handle_config config = { .depth = FW_DEPTH, .complete = fw_complete,
+	const struct auf_handle_config config = { .depth = FW_DEPTH,
+						  .complete = fw_complete,
 						  .event = fw_event };
 
 	assert_int_equal(auf_handle_open(fw.unit, &config, &fw.handle), 0);

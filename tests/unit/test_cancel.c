@@ -288,8 +288,9 @@ static void test_overdue(void **state)
 	plain = fw.lane;
 	/* once more, on a lane with a status page */
 	{
-		struct auf_device_config config = { .name = "test0", .driver = &fw_driver,
-						    .generation = 1, .from = AU_POWER_OFF };
+		struct auf_device_config config = {
+			.name = "test0", .driver = &fw_driver, .generation = 1, .from = AU_POWER_OFF
+		};
 		struct au_note note;
 		char error[256];
 

@@ -67,18 +67,23 @@ static void test_surprise_on_the_way(void **state)
 		int err;
 	} cases[] = {
 		{ "prepare", "prepare surprise_removed <gone> release ", -ENODEV },
-		{ "d0_entry", "prepare d0_entry surprise_removed <gone> d0_exit release ", -ENODEV },
+		{ "d0_entry", "prepare d0_entry surprise_removed <gone> d0_exit release ",
+		  -ENODEV },
 		{ "io_start",
-		  "prepare d0_entry <gate> io_start surprise_removed <gone> io_stop d0_exit release ",
+		  "prepare d0_entry <gate> io_start surprise_removed <gone> io_stop d0_exit "
+		  "release ",
 		  -ENODEV },
 		{ "io_stop",
-		  "prepare d0_entry <gate> io_start io_stop surprise_removed <gone> d0_exit release ",
+		  "prepare d0_entry <gate> io_start io_stop surprise_removed <gone> d0_exit "
+		  "release ",
 		  0 },
 		{ "d0_exit",
-		  "prepare d0_entry <gate> io_start io_stop d0_exit surprise_removed <gone> release ",
+		  "prepare d0_entry <gate> io_start io_stop d0_exit surprise_removed <gone> "
+		  "release ",
 		  0 },
 		{ "release",
-		  "prepare d0_entry <gate> io_start io_stop d0_exit release surprise_removed <gone> ",
+		  "prepare d0_entry <gate> io_start io_stop d0_exit release surprise_removed "
+		  "<gone> ",
 		  0 },
 	};
 

@@ -22,8 +22,9 @@
 #define BASE "abi 1\nname test\nversion 1.2\nclass raw\nsummary a test\nmatch virtual\n"
 
 AU_DRIVER_NOTE(AU_NAME("test-driver") AU_VERSION("1.2") AU_CLASS("serial") AU_SUMMARY("for tests")
-		       AU_MATCH_PCI(0x1b36, 0x0002) AU_MATCH_PCI_CLASS(0x070002) AU_MATCH_VIRTUAL
-			       AU_PARAM_UINT("clock", 1843200, 1, 0xffffffff, "input clock in Hz")
+		       AU_MATCH_PCI(0x1b36, 0x0002) AU_MATCH_PCI_CLASS(0x070002)
+			       AU_MATCH_VIRTUAL AU_PARAM_UINT("clock", 1843200, 1, 0xffffffff,
+							      "input clock in Hz")
 				       AU_PARAM_BOOL("fast", 1, "be fast")
 					       AU_PARAM_STRING("word", "-", "a word or two")
 						       AU_RETAIN(3, 4096));
@@ -320,9 +321,9 @@ static void test_no_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_macros), cmocka_unit_test(test_params),
+		cmocka_unit_test(test_macros),	cmocka_unit_test(test_params),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_many),
-		cmocka_unit_test(test_file), cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_file),	cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_no_file),
 	};
 

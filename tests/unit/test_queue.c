@@ -250,9 +250,8 @@ static void test_states_all(void **state)
 	fw_up(NULL);
 	for (int from = 0; from < 4; from++)
 		for (int to = 0; to < 4; to++) {
-			int want = from == AU_QUEUE_STOPPED && to == AU_QUEUE_DRAINING ?
-					   -AU_EINVAL :
-					   0;
+			int want = from == AU_QUEUE_STOPPED && to == AU_QUEUE_DRAINING ? -AU_EINVAL
+										       : 0;
 
 			assert_int_equal(au_queue_set_state(fw.queue[0], AU_QUEUE_READY), 0);
 			if (from)
