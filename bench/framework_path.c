@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 	unsigned long count = argc > 1 ? strtoul(argv[1], NULL, 10) : 10000000;
 	const struct auf_handle_config handle_config = { .depth = 32, .complete = the_completion };
 	char path[AU_PATH_MAX], error[256] = "lane";
-	struct auf_handle *handle;
+	struct auf_handle *handle = NULL;
 	struct au_module module;
 	struct au_device *dev;
 	struct au_lane *lane;

@@ -26,9 +26,13 @@
  * flush publishes the newest by a sequentially consistent exchange and then looks at the sleeping
  * flag, so a batch pays for one locked instruction. Against that the consumer says that it sleeps,
  * and then looks at the next entry once more, both sequentially consistent: one of the two sees the
- * other. Atomic operations, no fences: ThreadSanitizer does not understand fences.
+ * other. Atomic operations, no fences: ThreadSanitizer does not understand fences. (Publishing a
+ * batch at once, by its first entry or by a shared tail, measured 0.6 to 0.8 of this with 8 and 32
+ * outstanding, and as much with 128: the two ends then no longer work at the same time.)
  *
  * Each end belongs to one thread at a time. Nothing here blocks, allocates or calls the system.
+ * A hot loop does well to work on a local copy of its struct au_ring_producer or au_ring_consumer
+ * and to store it back afterwards: the compiler then keeps it in registers.
  */
 #ifndef AU_CHANNEL_RING_H
 #define AU_CHANNEL_RING_H
@@ -102,26 +106,31 @@ _Static_assert(sizeof(struct au_ring_entry) == AU_RING64, "an entry is one cache
 _Static_assert(sizeof(struct au_ring_slot16) == AU_RING16, "four completions in a cache line");
 _Static_assert(sizeof(struct au_ring_completion) == AU_RING16, "same size once copied");
 
-#define AU_RING_PHASE_SHIFT 47
+#define AU_RING_PHASE (1ULL << 47)
+
+/* The fields of a completion are written and read as one word. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little endian only");
 
 /**
  * struct au_ring_producer - private state of the writing end
  * @slots: the first slot in shared memory
  * @shared: head and sleeping flag in shared memory
- * @word: (16-byte shape) last eight bytes of the newest entry, if it is not yet published
+ * @pending: the publication word of the newest entry in shared memory; NULL if it is published
+ * @word: (16-byte shape) what @pending will get
+ * @phase: (16-byte shape) %AU_RING_PHASE on the first lap and each second after it, else 0
  * @mask: entries minus one
  * @tail: free-running index of the next entry to write
- * @published: free-running index of the next entry to publish: @tail, or @tail - 1
  * @limit: @tail at which the ring is full according to the last head read
  * @error: 0, or -EPROTO once the consumer has published an impossible head
  */
 struct au_ring_producer {
 	unsigned char *slots;
 	struct au_ring_shared *shared;
+	void *pending;
 	uint64_t word;
+	uint64_t phase;
 	uint32_t mask;
 	uint32_t tail;
-	uint32_t published;
 	uint32_t limit;
 	int error;
 };
@@ -130,6 +139,7 @@ struct au_ring_producer {
  * struct au_ring_consumer - private state of the reading end
  * @slots: the first slot in shared memory
  * @shared: head and sleeping flag in shared memory
+ * @phase: (16-byte shape) the phase of the next entry
  * @mask: entries minus one
  * @head: free-running index of the next entry to read
  * @released: the head last published
@@ -137,6 +147,7 @@ struct au_ring_producer {
 struct au_ring_consumer {
 	const unsigned char *slots;
 	struct au_ring_shared *shared;
+	uint64_t phase;
 	uint32_t mask;
 	uint32_t head;
 	uint32_t released;
@@ -196,6 +207,7 @@ static inline int au_ring_consumer_init_(struct au_ring_consumer *c, void *mem, 
 	*c = (struct au_ring_consumer){
 		.slots = (const unsigned char *)mem + sizeof(struct au_ring_shared),
 		.shared = mem,
+		.phase = AU_RING_PHASE,
 		.mask = entries - 1,
 	};
 	return 0;
@@ -209,12 +221,13 @@ static inline bool au_ring_refresh_(struct au_ring_producer *p)
 {
 	uint32_t entries = p->mask + 1;
 	uint32_t seen = p->limit - entries;
+	uint32_t published = p->tail - (p->pending != NULL);
 	uint32_t head;
 
 	if (p->error)
 		return false;
 	head = __atomic_load_n(&p->shared->head, __ATOMIC_ACQUIRE);
-	if (head - seen > p->published - seen) {
+	if (head - seen > published - seen) {
 		p->error = -EPROTO;
 		return false;
 	}
@@ -313,12 +326,6 @@ static inline int au_ring64_consumer_init(struct au_ring_consumer *c, void *mem,
 	return au_ring_consumer_init_(c, mem, entries);
 }
 
-static inline uint32_t *au_ring64_seq_(struct au_ring_producer *p, uint32_t index)
-{
-	return (uint32_t *)(void *)(p->slots + (size_t)(index & p->mask) * AU_RING64 +
-				    offsetof(struct au_ring_entry, seq));
-}
-
 /**
  * au_ring64_push - take the next slot, publish the one before
  * @p: the writing end
@@ -332,15 +339,17 @@ static inline uint32_t *au_ring64_seq_(struct au_ring_producer *p, uint32_t inde
  */
 static inline void *au_ring64_push(struct au_ring_producer *p)
 {
+	struct au_ring_entry *slot;
 	uint32_t tail = p->tail;
 
 	if (AU_RING_UNLIKELY(tail == p->limit) && !au_ring_refresh_(p))
 		return NULL;
-	if (p->published != tail)
-		__atomic_store_n(au_ring64_seq_(p, tail - 1), tail, __ATOMIC_RELEASE);
-	p->published = tail;
+	if (p->pending)
+		__atomic_store_n((uint32_t *)p->pending, tail, __ATOMIC_RELEASE);
+	slot = (void *)(p->slots + (size_t)(tail & p->mask) * AU_RING64);
+	p->pending = &slot->seq;
 	p->tail = tail + 1;
-	return p->slots + (size_t)(tail & p->mask) * AU_RING64;
+	return slot;
 }
 
 /**
@@ -353,12 +362,12 @@ static inline void *au_ring64_push(struct au_ring_producer *p)
  */
 static inline bool au_ring64_flush(struct au_ring_producer *p)
 {
-	uint32_t tail = p->tail;
+	uint32_t *seq = p->pending;
 
-	if (p->published == tail)
+	if (!seq)
 		return false;
-	p->published = tail;
-	__atomic_exchange_n(au_ring64_seq_(p, tail - 1), tail, __ATOMIC_SEQ_CST);
+	p->pending = NULL;
+	__atomic_exchange_n(seq, p->tail, __ATOMIC_SEQ_CST);
 	return au_ring_wake_(p);
 }
 
@@ -449,17 +458,6 @@ static inline int au_ring16_consumer_init(struct au_ring_consumer *c, void *mem,
 	return au_ring_consumer_init_(c, mem, entries);
 }
 
-static inline struct au_ring_slot16 *au_ring16_slot_(struct au_ring_producer *p, uint32_t index)
-{
-	return (void *)(p->slots + (size_t)(index & p->mask) * AU_RING16);
-}
-
-/* The phase of the lap that @index is in, in the lowest bit: 1 on the first lap. */
-static inline uint64_t au_ring_phase_(uint32_t index, uint32_t mask)
-{
-	return (index & (mask + 1)) == 0;
-}
-
 /**
  * au_ring16_push - write a completion, publish the one before
  * @p: the writing end
@@ -476,16 +474,21 @@ static inline int au_ring16_push(struct au_ring_producer *p, uint64_t handle, ui
 				 uint16_t err, uint16_t status)
 {
 	uint32_t tail = p->tail;
+	uint32_t index = tail & p->mask;
+	struct au_ring_slot16 *slot;
 
 	if (AU_RING_UNLIKELY(tail == p->limit) && !au_ring_refresh_(p))
 		return au_ring_error(p);
-	if (p->published != tail)
-		__atomic_store_n(&au_ring16_slot_(p, tail - 1)->word, p->word, __ATOMIC_RELEASE);
-	p->published = tail;
-	p->tail = tail + 1;
+	if (p->pending)
+		__atomic_store_n((uint64_t *)p->pending, p->word, __ATOMIC_RELEASE);
+	if (index == 0)
+		p->phase ^= AU_RING_PHASE;
+	slot = (void *)(p->slots + (size_t)index * AU_RING16);
+	slot->handle = handle;
 	p->word = result | (uint64_t)(err & AU_RING_ERR_MASK) << 32 | (uint64_t)status << 48 |
-		  au_ring_phase_(tail, p->mask) << AU_RING_PHASE_SHIFT;
-	__atomic_store_n(&au_ring16_slot_(p, tail)->handle, handle, __ATOMIC_RELAXED);
+		  p->phase;
+	p->pending = &slot->word;
+	p->tail = tail + 1;
 	return 0;
 }
 
@@ -497,12 +500,12 @@ static inline int au_ring16_push(struct au_ring_producer *p, uint64_t handle, ui
  */
 static inline bool au_ring16_flush(struct au_ring_producer *p)
 {
-	uint32_t tail = p->tail;
+	uint64_t *word = p->pending;
 
-	if (p->published == tail)
+	if (!word)
 		return false;
-	p->published = tail;
-	__atomic_exchange_n(&au_ring16_slot_(p, tail - 1)->word, p->word, __ATOMIC_SEQ_CST);
+	p->pending = NULL;
+	__atomic_exchange_n(word, p->word, __ATOMIC_SEQ_CST);
 	return au_ring_wake_(p);
 }
 
@@ -513,7 +516,7 @@ static inline const struct au_ring_slot16 *au_ring16_next_(const struct au_ring_
 
 static inline bool au_ring16_is_new_(const struct au_ring_consumer *c, uint64_t word)
 {
-	return (word >> AU_RING_PHASE_SHIFT & 1) == au_ring_phase_(c->head, c->mask);
+	return ((word ^ c->phase) & AU_RING_PHASE) == 0;
 }
 
 /**
@@ -538,15 +541,16 @@ static inline bool au_ring16_pop(struct au_ring_consumer *c, struct au_ring_comp
 {
 	const struct au_ring_slot16 *slot = au_ring16_next_(c);
 	uint64_t word = __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE);
+	uint32_t next = c->head + 1;
 
 	if (!au_ring16_is_new_(c, word))
 		return false;
+	word &= ~AU_RING_PHASE;
 	out->handle = __atomic_load_n(&slot->handle, __ATOMIC_RELAXED);
-	out->result = (uint32_t)word;
-	out->err = (uint16_t)(word >> 32 & AU_RING_ERR_MASK);
-	out->status = (uint16_t)(word >> 48);
-	AU_RING_READ_ONCE_BARRIER();
-	c->head++;
+	memcpy((unsigned char *)out + offsetof(struct au_ring_completion, result), &word, 8);
+	c->head = next;
+	if ((next & c->mask) == 0)
+		c->phase ^= AU_RING_PHASE;
 	return true;
 }
 

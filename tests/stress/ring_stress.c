@@ -17,7 +17,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -75,18 +74,12 @@ struct stress {
 	struct end client, server;
 };
 
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
-{
-	char text[256];
-	va_list args;
-
-	/* In one piece: both ends may fail at once. */
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	fprintf(stderr, "ring_stress: %s\n", text);
-	_exit(1);
-}
+/* In one write: both ends may fail at once. */
+#define die(format, ...)                                                     \
+	do {                                                                 \
+		fprintf(stderr, "ring_stress: " format "\n", ##__VA_ARGS__); \
+		_exit(1);                                                    \
+	} while (0)
 
 static uint64_t next_random(uint64_t *state)
 {

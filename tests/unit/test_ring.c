@@ -73,7 +73,7 @@ static void set_index(struct ring *r, enum au_ring_shape shape, uint32_t index)
 	for (uint32_t i = index - ENTRIES; i != index; i++) {
 		unsigned char *slot = slots + (size_t)(i % ENTRIES) * (size_t)shape;
 		uint32_t seq = i + 1;
-		uint64_t word = (uint64_t)((i & ENTRIES) == 0) << AU_RING_PHASE_SHIFT;
+		uint64_t word = (i & ENTRIES) == 0 ? AU_RING_PHASE : 0;
 
 		if (shape == AU_RING64)
 			memcpy(slot + 60, &seq, sizeof(seq));
@@ -81,9 +81,12 @@ static void set_index(struct ring *r, enum au_ring_shape shape, uint32_t index)
 			memcpy(slot + 8, &word, sizeof(word));
 	}
 	r->shared->head = index;
-	r->p.tail = r->p.published = index;
+	r->p.tail = index;
+	r->p.pending = NULL;
+	r->p.phase = ((index - 1) & ENTRIES) == 0 ? AU_RING_PHASE : 0;
 	r->p.limit = index + ENTRIES;
 	r->c.head = r->c.released = index;
+	r->c.phase = (index & ENTRIES) == 0 ? AU_RING_PHASE : 0;
 }
 
 static bool send64(struct ring *r, uint64_t number)
@@ -100,7 +103,7 @@ static bool send64(struct ring *r, uint64_t number)
 
 static void expect64(struct ring *r, uint64_t number)
 {
-	struct message m;
+	struct message m = { 0 };
 
 	assert_true(au_ring64_ready(&r->c));
 	assert_true(au_ring64_pop(&r->c, &m));
@@ -127,7 +130,7 @@ static int send16(struct ring *r, uint64_t number)
 
 static void expect16(struct ring *r, uint64_t number)
 {
-	struct au_ring_completion done;
+	struct au_ring_completion done = { 0 };
 
 	assert_true(au_ring16_ready(&r->c));
 	assert_true(au_ring16_pop(&r->c, &done));
@@ -410,7 +413,7 @@ static void test_scribble(void **state)
 	struct ring *r = *state;
 	unsigned char *slots = r->mem + sizeof(struct au_ring_shared);
 	size_t bytes = au_ring_bytes(AU_RING64, ENTRIES);
-	struct message m;
+	struct message m = { 0 };
 	unsigned sent = 0, violations = 0;
 
 	srandom(1);
@@ -445,7 +448,7 @@ static void test_scribble(void **state)
 static void test_copied_once(void **state)
 {
 	struct ring *r = *state;
-	struct message m;
+	struct message m = { 0 };
 
 	send64(r, 5);
 	au_ring64_flush(&r->p);
@@ -459,7 +462,7 @@ static void test_copied_once(void **state)
 static void test_err_is_cut(void **state)
 {
 	struct ring *r = *state;
-	struct au_ring_completion done;
+	struct au_ring_completion done = { 0 };
 
 	assert_int_equal(au_ring16_push(&r->p, 1, UINT32_MAX, UINT16_MAX, UINT16_MAX), 0);
 	au_ring16_flush(&r->p);
