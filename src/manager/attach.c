@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Making a device of what is wanted of it: names, drivers, parameters, a place in the uid range. */
+#include "bus/address.h"
+#include "manager/manager.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAY(...) snprintf(error, error_size, __VA_ARGS__)
+
+/* Class and number: serial0, serial1, ... */
+static int attach_name(struct mgr_device *dev, char *error, size_t error_size)
+{
+	char name[MGR_NAME];
+
+	for (unsigned int i = 0; i < 10000; i++) {
+		if (snprintf(name, sizeof(name), "%s%u", dev->note.cls, i) >= (int)sizeof(name))
+			break;
+		if (!mgr_device_find(dev->mgr, name)) {
+			memcpy(dev->spec.name, name, sizeof(name));
+			return 0;
+		}
+	}
+	SAY("no name is left for another device of class %s", dev->note.cls);
+	return -ENOSPC;
+}
+
+static int attach_params(const struct mgr_device *dev, char *error, size_t error_size)
+{
+	for (unsigned int i = 0; i < dev->spec.param_count; i++)
+		if (!au_note_param_check(&dev->note, dev->spec.params[i], NULL, NULL, error,
+					 error_size))
+			return -EINVAL;
+	return 0;
+}
+
+static bool attach_is_virtual_driver(const struct au_note *note)
+{
+	for (unsigned int i = 0; i < note->match_count; i++)
+		if (note->match[i].kind == AU_MATCH_KIND_VIRTUAL)
+			return true;
+	return false;
+}
+
+int mgr_device_set_driver(struct mgr_device *dev, const char *path, char *error, size_t error_size)
+{
+	bool is_virtual;
+	int err = au_note_read(path, &dev->note, error, error_size);
+
+	if (!err)
+		err = attach_params(dev, error, error_size);
+	if (err)
+		return err;
+	is_virtual = attach_is_virtual_driver(&dev->note);
+	if (dev->ids.virtual_device && !is_virtual) {
+		SAY("driver %s needs hardware: give an address other than virtual", dev->note.name);
+		return -EINVAL;
+	}
+	if (!dev->ids.virtual_device && is_virtual && dev->note.match_count == 1) {
+		SAY("driver %s has no hardware below it: its address is virtual", dev->note.name);
+		return -EINVAL;
+	}
+	if (!dev->spec.name[0])
+		err = attach_name(dev, error, error_size);
+	if (!err && !dev->listener)
+		err = mgr_listeners_open(dev, error, error_size);
+	if (err)
+		return err;
+	snprintf(dev->driver_name, sizeof(dev->driver_name), "%s", dev->note.name);
+	snprintf(dev->driver_path, sizeof(dev->driver_path), "%s", path);
+	return 0;
+}
+
+static int attach_driver(struct mgr_device *dev, bool by_path, char *error, size_t error_size)
+{
+	char path[AU_PATH_MAX];
+	int err;
+
+	if (!dev->spec.driver[0])
+		return 0;
+	if (strchr(dev->spec.driver, '/')) {
+		if (!by_path) {
+			SAY("driver '%.100s': this manager takes drivers by name, from its "
+			    "directories, and not by path",
+			    dev->spec.driver);
+			return -EPERM;
+		}
+		return mgr_device_set_driver(dev, dev->spec.driver, error, error_size);
+	}
+	err = au_driver_find(dev->spec.driver, path, error, error_size);
+	return err ? err : mgr_device_set_driver(dev, path, error, error_size);
+}
+
+static int attach_slot(struct mgr_device *dev, char *error, size_t error_size)
+{
+	for (unsigned int slot = 0; slot < dev->mgr->uid_count; slot++) {
+		bool used = false;
+
+		au_list_for_each (node, &dev->mgr->devices)
+			used |= AU_CONTAINER(node, struct mgr_device, node)->slot == slot;
+		if (!used) {
+			dev->slot = slot;
+			return 0;
+		}
+	}
+	SAY("no uid is left for another device: %u are in use (see --uid-range)",
+	    dev->mgr->uid_count);
+	return -ENOSPC;
+}
+
+static int attach_check(struct mgr *mgr, const struct mgr_spec *spec, char *error,
+			size_t error_size)
+{
+	const struct mgr_device *other = mgr_device_find(mgr, spec->name);
+	int err = mgr_spec_check(spec, error, error_size);
+
+	if (err)
+		return err;
+	if (other) {
+		SAY("there is a device %s already (%s): choose another name", spec->name,
+		    other->spec.address);
+		return -EEXIST;
+	}
+	other = strcmp(spec->address, "virtual") ? mgr_device_at(mgr, spec->address) : NULL;
+	if (other) {
+		SAY("%s is %s already", spec->address,
+		    other->spec.name[0] ? other->spec.name : "being attached");
+		return -EBUSY;
+	}
+	return 0;
+}
+
+int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path,
+		      struct mgr_device **result, char *error, size_t error_size)
+{
+	struct mgr_device *dev;
+	int err = attach_check(mgr, spec, error, error_size);
+
+	if (err)
+		return err;
+	dev = calloc(1, sizeof(*dev));
+	if (!dev) {
+		SAY("out of memory");
+		return -ENOMEM;
+	}
+	dev->mgr = mgr;
+	dev->spec = *spec;
+	dev->ids.virtual_device = !strcmp(spec->address, "virtual");
+	dev->held = spec->policy.hold;
+	dev->state_fd = dev->retained_fd = dev->claim_fd = dev->host_listen_fd = -1;
+	dev->session.fd = -1;
+	dev->since_wall_ms = mgr_wall_ms();
+	au_list_init(&dev->node);
+	au_list_init(&dev->clients);
+	au_list_init(&dev->channels);
+	au_list_init(&dev->calls);
+	mgr_budget_init(&dev->budget);
+	mgr_device_timers(dev);
+	err = attach_slot(dev, error, error_size);
+	if (!err)
+		err = attach_driver(dev, by_path, error, error_size);
+	if (!err && dev->spec.name[0] && !dev->listener)
+		err = mgr_listeners_open(dev, error, error_size);
+	if (err) {
+		dev->spec.param_count = 0; /* the caller's still */
+		mgr_device_free(dev);
+		return err;
+	}
+	au_list_add_tail(&mgr->devices, &dev->node);
+	memset(spec, 0, sizeof(*spec));
+	*result = dev;
+	return 0;
+}
+
+void mgr_device_free(struct mgr_device *dev)
+{
+	mgr_listeners_close(dev);
+	mgr_clients_free(dev);
+	mgr_close(&dev->claim_fd);
+	mgr_close(&dev->host_listen_fd);
+	mgr_close(&dev->session.fd);
+	mgr_close(&dev->state_fd);
+	mgr_close(&dev->retained_fd);
+	mgr_open_cancel(dev->open_job);
+	au_loop_timer_cancel(&dev->deadline);
+	au_loop_timer_cancel(&dev->retry);
+	au_loop_timer_cancel(&dev->idle);
+	au_loop_timer_cancel(&dev->save);
+	mgr_spec_clear(&dev->spec);
+	json_decref(dev->layers);
+	json_decref(dev->evidence);
+	au_list_remove(&dev->node);
+	free(dev);
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+/* A host process: spawned, told, listened to, killed, reaped. What it means is device.c's. */
+#include "base/cleanup.h"
+#include "manager/json.h"
+#include "manager/manager.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HOST_MEMORY	   (256ull << 20) /* of its cgroup */
+#define HOST_PROCESSES	   64
+#define HOST_MESSAGES_ONCE 32 /* read per wake-up, so that a flood disturbs nobody else */
+#define HOST_LOG_BURST	   20 /* lines, refilled once a second */
+
+void mgr_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+uint64_t mgr_process_start_time(pid_t pid, char *state)
+{
+	char path[40], text[1024], *p;
+	unsigned long long start = 0;
+	AU_CLEANUP_FD int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	/* The name in parentheses may hold anything. */
+	p = strrchr(text, ')');
+	if (!p || p[1] != ' ')
+		return 0;
+	if (state)
+		*state = p[2];
+	p += 2;
+	for (int field = 3; field < 22 && p; field++)
+		p = strchr(p + 1, ' ');
+	if (!p || sscanf(p, " %llu", &start) != 1)
+		return 0;
+	return start;
+}
+
+static void host_read(struct au_watch *watch, uint32_t events)
+{
+	static union {
+		struct au_msg_head head;
+		char bytes[AU_MSG_MAX + 1];
+	} msg;
+	struct mgr_host *host = watch->context;
+	int fds[AU_MSG_FDS];
+
+	if ((events & EPOLLOUT) && host->dev) {
+		host->blocked = false;
+		au_watch_events(&host->control_watch, EPOLLIN);
+		mgr_channels_retry(host->dev);
+	}
+	for (unsigned int i = 0; i < HOST_MESSAGES_ONCE; i++) {
+		int n;
+
+		/* Whatever a message leads to, the host itself lives until its pidfd fires. */
+		if (host->state == MGR_HOST_KILLED || !host->dev)
+			return;
+		n = au_msg_recv(host->control, &msg, sizeof(msg), fds);
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			au_watch_remove(&host->control_watch);
+			if (n == -EPROTO)
+				mgr_host_kill(host, MGR_VERDICT_PROTOCOL,
+					      "it sent something that is no message");
+			else /* its end is closed: it is dying, or as good as dead */
+				mgr_host_kill(host, MGR_VERDICT_NONE, "%s", "");
+			return;
+		}
+		if (msg.head.type == AU_HM_LOG && host->log_tokens)
+			host->log_tokens--;
+		else if (msg.head.type == AU_HM_LOG)
+			continue;
+		mgr_device_message(host->dev, &msg.head, (size_t)n, fds);
+		au_msg_close(fds);
+	}
+}
+
+static int host_reap(struct mgr_host *host)
+{
+	siginfo_t info = { 0 };
+
+	if (!host->child || waitid(P_PIDFD, (id_t)host->pidfd, &info, WEXITED | WNOHANG | __WALL))
+		return -1;
+	/* As waitpid(2) puts it. */
+	if (info.si_code == CLD_EXITED)
+		return (info.si_status & 0xff) << 8;
+	return info.si_status & 0x7f;
+}
+
+static void host_ended(struct au_watch *watch, uint32_t events)
+{
+	struct mgr_host *host = watch->context;
+	int status = host_reap(host);
+
+	/* What it said last may still be in the socket: why it could not start, for one. */
+	if (host->dev && host->state != MGR_HOST_KILLED && host->control_watch.loop)
+		host_read(&host->control_watch, EPOLLIN);
+	if (host->dev)
+		mgr_device_host_dead(host->dev, host, status);
+	else
+		mgr_host_free(host);
+}
+
+static int host_watch(struct mgr_host *host)
+{
+	int err;
+
+	host->pid_watch.ready = host_ended;
+	host->pid_watch.context = host;
+	host->control_watch.ready = host_read;
+	host->control_watch.context = host;
+	err = au_watch_add(host->mgr->loop, &host->pid_watch, host->pidfd, EPOLLIN);
+	if (!err)
+		err = au_watch_add(host->mgr->loop, &host->control_watch, host->control, EPOLLIN);
+	return err;
+}
+
+void mgr_host_free(struct mgr_host *host)
+{
+	if (!host)
+		return;
+	au_watch_remove(&host->pid_watch);
+	au_watch_remove(&host->control_watch);
+	mgr_close(&host->pidfd);
+	mgr_close(&host->control);
+	mgr_close(&host->status_fd);
+	au_recorder_unmap(&host->recorder);
+	if (host->cgroup.path[0][0] || host->cgroup.path[1][0])
+		au_host_cgroup_remove(&host->cgroup);
+	au_list_remove(&host->node);
+	free(host);
+}
+
+static struct mgr_host *host_new(struct mgr_device *dev)
+{
+	struct mgr_host *host = calloc(1, sizeof(*host));
+
+	if (!host)
+		return NULL;
+	host->mgr = dev->mgr;
+	host->dev = dev;
+	host->generation = dev->generation;
+	host->pidfd = host->control = host->status_fd = -1;
+	host->log_tokens = HOST_LOG_BURST;
+	au_list_init(&host->node);
+	return host;
+}
+
+int mgr_host_spawn(struct mgr_device *dev, struct mgr_host **result, char *error, size_t error_size)
+{
+	struct mgr *mgr = dev->mgr;
+	struct mgr_host *host = host_new(dev);
+	struct au_host_spawn spawn = {
+		.program = mgr->host_program,
+		.name = dev->spec.name,
+		.without = dev->spec.policy.without,
+		.stdio = mgr->host_stdio,
+	};
+	int pair[2] = { -1, -1 };
+	int err;
+
+	if (!host)
+		return -ENOMEM;
+	host->status_fd = au_memfd_sealed("auriga-status", au_recorder_size());
+	if (host->status_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ||
+	    fcntl(pair[0], F_SETFL, O_NONBLOCK)) {
+		err = host->status_fd < 0 ? host->status_fd : -errno;
+		snprintf(error, error_size, "cannot make what a host needs: %s", strerror(-err));
+		mgr_close(&pair[0]);
+		mgr_close(&pair[1]);
+		mgr_host_free(host);
+		return err;
+	}
+	host->control = pair[0];
+	spawn.control = pair[1];
+	host->pid = au_host_spawn(&spawn, &host->pidfd, error, error_size);
+	mgr_close(&pair[1]);
+	if (host->pid < 0) {
+		err = (int)host->pid;
+		mgr_host_free(host);
+		return err;
+	}
+	host->child = true;
+	host->start_time = mgr_process_start_time(host->pid, NULL);
+	if (mgr->as_root) {
+		char name[48];
+		unsigned int hash = 5381;
+
+		/* Managers of other runtime directories may have a device of that name. */
+		for (const char *c = mgr->dir; *c; c++)
+			hash = hash * 33 + (unsigned char)*c;
+		snprintf(name, sizeof(name), "%s-%08x-%u", dev->spec.name, hash, dev->generation);
+		au_host_cgroup_make(name, HOST_MEMORY, HOST_PROCESSES, &host->cgroup);
+		au_host_cgroup_enter(&host->cgroup, host->pid);
+	} else {
+		snprintf(host->cgroup.detail, sizeof(host->cgroup.detail), "needs root");
+	}
+	err = host_watch(host);
+	if (err) {
+		snprintf(error, error_size, "cannot watch the host: %s", strerror(-err));
+		syscall(SYS_pidfd_send_signal, host->pidfd, SIGKILL, NULL, 0);
+		host_reap(host);
+		mgr_host_free(host);
+		return err;
+	}
+	*result = host;
+	return 0;
+}
+
+int mgr_host_adopt(struct mgr_device *dev, pid_t pid, uint64_t start_time, int control,
+		   struct mgr_host **result)
+{
+	struct mgr_host *host = host_new(dev);
+	int err = 0;
+
+	if (!host)
+		return -ENOMEM;
+	host->pid = pid;
+	host->start_time = start_time;
+	host->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	/* Only now does the number stand for this process and no other. */
+	if (host->pidfd < 0)
+		err = -errno;
+	else if (mgr_process_start_time(pid, NULL) != start_time)
+		err = -ESRCH;
+	if (!err) {
+		host->control = control;
+		err = host_watch(host);
+		if (err)
+			host->control = -1;
+	}
+	if (err) {
+		mgr_host_free(host);
+		return err;
+	}
+	host->state = MGR_HOST_STARTING;
+	*result = host;
+	return 0;
+}
+
+void mgr_host_kill(struct mgr_host *host, enum mgr_verdict verdict, const char *fmt, ...)
+{
+	va_list args;
+
+	if (host->verdict == MGR_VERDICT_NONE && verdict != MGR_VERDICT_NONE) {
+		host->verdict = verdict;
+		va_start(args, fmt);
+		vsnprintf(host->why, sizeof(host->why), fmt, args);
+		va_end(args);
+	}
+	host->state = MGR_HOST_KILLED;
+	syscall(SYS_pidfd_send_signal, host->pidfd, SIGKILL, NULL, 0);
+}
+
+int mgr_host_send(struct mgr_host *host, void *msg, size_t length, const int *fds,
+		  unsigned int fd_count)
+{
+	int err;
+
+	if (host->state == MGR_HOST_KILLED)
+		return -EPIPE;
+	err = au_msg_send(host->control, msg, length, fds, fd_count);
+	if (err == -EAGAIN && !host->blocked) {
+		host->blocked = true;
+		au_watch_events(&host->control_watch, EPOLLIN | EPOLLOUT);
+	}
+	return err;
+}
+
+/* The descriptors of AU_HM_START and where each is. */
+struct host_fds {
+	int fds[AU_MSG_FDS];
+	unsigned int count;
+	json_t *map;
+};
+
+static void host_fd(struct host_fds *f, const char *name, int fd)
+{
+	if (fd < 0)
+		return;
+	json_object_set_new(f->map, name, json_integer(f->count));
+	f->fds[f->count++] = fd;
+}
+
+static json_t *host_start_json(struct mgr_host *host, const struct au_bus_session *session)
+{
+	const struct mgr_device *dev = host->dev;
+	json_t *params = json_array(), *without = json_object(), *o;
+
+	for (unsigned int i = 0; i < dev->spec.param_count; i++)
+		json_array_append_new(params, mgr_json_string(dev->spec.params[i]));
+	o = json_pack("{s:s s:s s:o s:o s:I s:s s:b s:i s:b s:b s:o s:{s:b s:s}}", "name",
+		      dev->spec.name, "driver", dev->driver_name, "address",
+		      mgr_json_string(dev->spec.address), "params", params, "generation",
+		      (json_int_t)host->generation, "from", dev->from_failed ? "failed" : "off",
+		      "verify", dev->spec.policy.verify, "replays",
+		      (int)mgr_channels_replaying(host->dev), "state_fresh", dev->state_fresh,
+		      "retained_fresh", dev->retained_fresh, "module_path",
+		      mgr_json_string(dev->driver_path), "cgroup", "in_force",
+		      host->cgroup.in_force, "detail", host->cgroup.detail);
+	if (!o) {
+		json_decref(without);
+		return NULL;
+	}
+	if (session)
+		mgr_json_set_hex(o, "session", session, sizeof(*session));
+	if (dev->mgr->as_root) {
+		json_int_t uid = (json_int_t)dev->mgr->uid_first + dev->slot;
+
+		json_object_set_new(o, "uid", json_integer(uid));
+		json_object_set_new(o, "gid", json_integer(uid));
+	}
+	for (unsigned int i = 0; i < AU_LAYER_COUNT; i++)
+		if (dev->spec.policy.without & (1u << i))
+			json_object_set_new(without, au_layer_name(i), json_false());
+	json_object_set_new(o, "sandbox", without);
+	return o;
+}
+
+int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, int session_fd,
+		   char *error, size_t error_size)
+{
+	struct mgr_device *dev = host->dev;
+	AU_CLEANUP_FD int module = open(dev->driver_path, O_RDONLY | O_CLOEXEC);
+	AU_CLEANUP_FREE char *text = NULL;
+	struct host_fds f = { .map = json_object() };
+	json_t *o;
+	int err;
+
+	if (module < 0) {
+		err = -errno;
+		snprintf(error, error_size, "%s: %s", dev->driver_path, strerror(errno));
+		json_decref(f.map);
+		return err;
+	}
+	host_fd(&f, "module", module);
+	host_fd(&f, "status", host->status_fd);
+	host_fd(&f, "state", dev->state_fd);
+	host_fd(&f, "retained", dev->retained_fd);
+	host_fd(&f, "session", session_fd);
+	host_fd(&f, "listen", dev->host_listen_fd);
+	host_fd(&f, "claim", dev->claim_fd);
+	o = host_start_json(host, session);
+	if (o) {
+		json_object_set(o, "fds", f.map);
+		text = json_dumps(o, JSON_COMPACT);
+	}
+	json_decref(f.map);
+	json_decref(o);
+	err = text ? au_msg_send_text(host->control, AU_HM_START, text, f.fds, f.count) : -ENOMEM;
+	if (err)
+		snprintf(error, error_size, "cannot talk to the host: %s", strerror(-err));
+	else
+		host->state = MGR_HOST_STARTING;
+	return err;
+}

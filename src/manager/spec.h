@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: What is wanted of a device: read from a file or from a request, checked in one place
+ */
+#ifndef AU_MANAGER_SPEC_H
+#define AU_MANAGER_SPEC_H
+
+#include "base/note.h"
+#include "base/paths.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define MGR_NAME    28 /* of a device, with the zero: ".15" must fit behind it in 31 characters */
+#define MGR_ADDRESS 128
+
+/**
+ * struct mgr_policy - how a device is run.
+ * @idle_ms: unload the driver so long after the last close; 0: never.
+ * @request_timeout_ms: a request that a driver holds so long after it was cancelled is a hang.
+ * @verify: the verifier's rules are on.
+ * @hold: no verdicts: somebody debugs it.
+ * @owner, @group, @mode: of the sockets; -1: the manager's own.
+ * @without: layers of the sandbox to leave out, 1u << AU_LAYER_*; for tests.
+ */
+struct mgr_policy {
+	uint32_t idle_ms;
+	uint32_t request_timeout_ms;
+	bool verify;
+	bool hold;
+	uid_t owner;
+	gid_t group;
+	mode_t mode;
+	uint32_t without;
+};
+
+/**
+ * struct mgr_spec - a device as it is wanted.
+ * @name: empty: class and number.
+ * @driver: a name, or a path where that is allowed; empty: by matching.
+ * @params: "key=value", @param_count of them, owned.
+ * @source: where it comes from, for messages: a file, or empty.
+ */
+struct mgr_spec {
+	char name[MGR_NAME];
+	char driver[AU_PATH_MAX];
+	char address[MGR_ADDRESS];
+	char *params[AU_NOTE_PARAMS + 1];
+	unsigned int param_count;
+	struct mgr_policy policy;
+	char source[AU_PATH_MAX];
+};
+
+/** mgr_spec_init - empty, with the defaults. */
+void mgr_spec_init(struct mgr_spec *spec, uint32_t idle_ms);
+/** mgr_spec_clear - free what it owns. */
+void mgr_spec_clear(struct mgr_spec *spec);
+/**
+ * mgr_spec_set - set one thing: section "device" (name, driver, address, placement), "params" (any
+ * key), "policy" (idle, request_timeout, verify, hold, owner, group, mode) or "sandbox" (a layer's
+ * name, yes or no).
+ * @error: one line that says what would be right.
+ * Return: 0 or -EINVAL.
+ */
+int mgr_spec_set(struct mgr_spec *spec, const char *section, const char *key, const char *value,
+		 char *error, size_t error_size);
+/** mgr_spec_check - whether it is complete: an address, or a driver. */
+int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size);
+
+/**
+ * mgr_spec_parse_ini - read a device from INI text.
+ * @text: ends with a zero.
+ * @file: for messages, "FILE:LINE: ..."; its base name without .conf is the default name.
+ * Return: 0 or -EINVAL with one line in @error.
+ */
+int mgr_spec_parse_ini(const char *text, const char *file, struct mgr_spec *spec, char *error,
+		       size_t error_size);
+
+/**
+ * mgr_config_each - read every DIR/devices.d/\*.conf, in order of name.
+ * @fn: gets each good one (it may take over params by zeroing the spec); bad ones are logged in one
+ *	line each and left out.
+ * Return: the number of bad ones.
+ */
+int mgr_config_each(const char *dir, uint32_t idle_ms, void (*fn)(struct mgr_spec *spec, void *arg),
+		    void *arg);
+
+#endif
