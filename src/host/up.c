@@ -50,6 +50,7 @@ static int host_memory(struct host *host, struct host_failure *why)
 				 "the status page is not sealed memory of the "
 				 "right size");
 	host->recorder.status->crashed = 0;
+	host->recorder.status->lanes = 1; /* that the manager asks for signs of life */
 	au_crash_init(&host->recorder);
 	au_crash_thread(AU_CRASH_CONTROL);
 	err = host_map(host->start.fds[HOST_FD_STATE], AUF_STATE_SIZE, &host->state);

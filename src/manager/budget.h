@@ -12,11 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MGR_BUDGET_TOKENS	  5
-#define MGR_BUDGET_COMPLETIONS	  1000
-#define MGR_BUDGET_SERVICE_MS	  10000
-#define MGR_BUDGET_BACKOFF_MS	  50
-#define MGR_BUDGET_BACKOFF_MAX_MS 10000
+#define MGR_BUDGET_TOKENS	  5u
+#define MGR_BUDGET_COMPLETIONS	  1000u
+#define MGR_BUDGET_SERVICE_MS	  10000u
+#define MGR_BUDGET_BACKOFF_MS	  50u
+#define MGR_BUDGET_BACKOFF_MAX_MS 10000u
 
 /**
  * struct mgr_budget - of one device.
