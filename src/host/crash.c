@@ -56,6 +56,43 @@ static bool crash_is_code(uintptr_t address)
 	return false;
 }
 
+#if defined(__x86_64__)
+/* Whether a call ends there: near, or through a register or memory. */
+static bool crash_is_return(uintptr_t address)
+{
+	const unsigned char *p = (const unsigned char *)address;
+
+	if (address < crash_area->modules[0].start + 7 || address >= crash_area->modules[0].end)
+		return false;
+	if (p[-5] == 0xe8)
+		return true;
+	for (int i = 2; i <= 7; i++)
+		if (p[-i] == 0xff && ((p[1 - i] >> 3) & 7) == 2)
+			return true;
+	return false;
+}
+#else
+static bool crash_is_return(uintptr_t address)
+{
+	(void)address;
+	return false;
+}
+#endif
+
+/*
+ * Where the driver called a library that keeps no frame pointers: its return address lies between
+ * the top of the stack and the first frame, which is the driver's own.
+ */
+static uintptr_t crash_left_driver(uintptr_t sp, uintptr_t fp)
+{
+	uintptr_t value;
+
+	for (; sp < fp && crash_read(sp, &value); sp += sizeof(value))
+		if (crash_is_return(value))
+			return value;
+	return 0;
+}
+
 /* Frame pointers: each points at the one before and has the return address beside it. */
 static void crash_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
@@ -65,6 +102,9 @@ static void crash_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 	crash_area->frames[n++] = pc;
 	/* A call to nowhere: who called is on top of the stack. */
 	if (!crash_is_code(pc) && crash_read(sp, &ret) && crash_is_code(ret))
+		crash_area->frames[n++] = ret;
+	else if ((pc < crash_area->modules[0].start || pc >= crash_area->modules[0].end) &&
+		 (ret = crash_left_driver(sp & ~(uintptr_t)7, fp)))
 		crash_area->frames[n++] = ret;
 	while (n < CRASH_FRAMES && fp >= sp && crash_read(fp, &next) &&
 	       crash_read(fp + sizeof(fp), &ret) && crash_is_code(ret)) {

@@ -149,8 +149,8 @@ static void host_adopt(struct host *host)
 	unsigned int count;
 	char *text = host_report_adopted(host, fds, &count);
 
-	if (host_link_text_fds(&host->link, AU_HM_ADOPTED, text, fds, count))
-		host_link_drop(&host->link);
+	/* A manager that asks and does not read can ask again. */
+	host_link_text_fds(&host->link, AU_HM_ADOPTED, text, fds, count);
 	free(text);
 }
 

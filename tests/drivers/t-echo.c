@@ -65,7 +65,7 @@ static void echo_deliver(struct au_queue *queue, struct au_request *req)
 	case ECHO_ILL:
 		__builtin_trap();
 	case ECHO_FPE:
-		*nowhere = 1 / zero;
+		zero = 7 / zero;
 		return;
 	case ECHO_DEEP:
 		echo_deep(nowhere, 5);
@@ -83,6 +83,7 @@ static void echo_deliver(struct au_queue *queue, struct au_request *req)
 		return;
 	case ECHO_CALL_NULL:
 		null();
+		__asm__ volatile("" ::: "memory");
 		return;
 	default:
 		au_request_complete(req, -AU_ENOTSUP, 0);

@@ -26,7 +26,7 @@ struct mini_channel {
 	unsigned char *data;
 	uint64_t flood_left, flood_sent, flood_done, flood_bad;
 	uint64_t begin_us;
-	bool single;
+	bool frozen;
 };
 
 struct mini {
@@ -57,6 +57,7 @@ void mini_channel_open(struct mini *m, uint32_t id, uint32_t unit, uint32_t dept
 void mini_channel_attach(struct mini *m, struct mini_channel *c, bool replays);
 void mini_channel_io(struct mini *m, uint32_t id, uint16_t op, uint64_t arg, const char *hex);
 void mini_channel_flood(struct mini *m, uint32_t id, uint64_t count, uint32_t length);
+void mini_channel_freeze(struct mini *m, uint32_t id);
 void mini_channel_vanish(struct mini *m, uint32_t id);
 /** mini_channels_work - poll all of them; whether one has more to do at once. */
 bool mini_channels_work(struct mini *m);

@@ -78,6 +78,8 @@ void mini_channel_attach(struct mini *m, struct mini_channel *c, bool replays)
 	au_msg_send(m->control, &msg, sizeof(msg), fds, 3);
 	close(rings);
 	close(pair[1]);
+	if (c->frozen)
+		return;
 	au_chan_attach(c->chan, &link);
 	if (old)
 		munmap(old, layout.size);
@@ -213,6 +215,11 @@ void mini_channel_vanish(struct mini *m, uint32_t id)
 	free(c->data);
 }
 
+void mini_channel_freeze(struct mini *m, uint32_t id)
+{
+	mini_find(m, id)->frozen = true;
+}
+
 bool mini_channels_work(struct mini *m)
 {
 	unsigned int done = 0;
@@ -221,7 +228,7 @@ bool mini_channels_work(struct mini *m)
 		struct mini_channel *c = &m->channels[i];
 		struct au_event event;
 
-		if (!c->used)
+		if (!c->used || c->frozen)
 			continue;
 		done += au_chan_poll(c->chan, 0);
 		while (au_chan_event_next(c->chan, &event))

@@ -184,7 +184,7 @@ static json_t *mini_crash(const struct mini *m)
 	json_t *frames = json_array();
 	json_t *modules = json_array();
 
-	if (!m->rec.status->crashed)
+	if (!m->rec.status || !m->rec.status->crashed)
 		return json_null();
 	for (uint32_t i = 0; i < c->frame_count && i < 64; i++) {
 		const char *name = "?";
@@ -219,7 +219,8 @@ static void mini_reap(struct mini *m)
 	mini_say(json_pack("{s:s, s:i, s:i, s:i, s:o}", "event", "died", "exit",
 			   WIFEXITED(status) ? WEXITSTATUS(status) : -1, "wait_signal",
 			   WIFSIGNALED(status) ? WTERMSIG(status) : 0, "signal",
-			   au_host_death_signal(status, &m->rec), "crash", mini_crash(m)));
+			   au_host_death_signal(status, m->rec.status ? &m->rec : NULL), "crash",
+			   mini_crash(m)));
 }
 
 static void mini_host_says(struct mini *m)
@@ -317,6 +318,12 @@ static void do_close(struct mini *m, char **a)
 static void do_vanish(struct mini *m, char **a)
 {
 	mini_channel_vanish(m, (uint32_t)atoi(a[0]));
+}
+
+/* The client stops; its requests go on. */
+static void do_freeze(struct mini *m, char **a)
+{
+	mini_channel_freeze(m, (uint32_t)atoi(a[0]));
 }
 
 static void do_stop(struct mini *m, char **a)
@@ -429,6 +436,7 @@ static const struct {
 	{ "flood", 3, do_flood },   /* CHANNEL COUNT LENGTH: that many echoes, data checked */
 	{ "close", 1, do_close },   /* CHANNEL */
 	{ "vanish", 1, do_vanish }, /* CHANNEL */
+	{ "freeze", 1, do_freeze }, /* CHANNEL: it does not replay */
 	{ "stop", 0, do_stop },	      { "query", 0, do_query },
 	{ "kill", 1, do_kill }, /* SIGNAL */
 	{ "beat", 1, do_beat }, /* SEQ */
