@@ -160,7 +160,7 @@ static void crash_note(int sig, const siginfo_t *info, const ucontext_t *context
  * processor raised comes again at return. What was sent is sent again; to the first process of a
  * PID namespace that does nothing, whereupon an illegal instruction has to do.
  */
-static void crash_die(int sig, const siginfo_t *info)
+__attribute__((no_sanitize("address"))) static void crash_die(int sig, const siginfo_t *info)
 {
 	sigset_t set;
 
@@ -229,7 +229,10 @@ struct crash_search {
 	uint32_t count;
 };
 
-static void crash_build_id(const struct dl_phdr_info *info, const ElfW(Phdr) * ph, uint32_t at)
+/* AddressSanitizer puts red zones between the notes of a section. */
+__attribute__((no_sanitize("address"))) static void crash_build_id(const struct dl_phdr_info *info,
+								   const ElfW(Phdr) * ph,
+								   uint32_t at)
 {
 	uintptr_t p = info->dlpi_addr + ph->p_vaddr;
 	uintptr_t end = p + ph->p_memsz;

@@ -39,7 +39,9 @@ static __attribute__((noinline)) int echo_deep(volatile int *volatile where, int
 	return below + 1;
 }
 
-static void echo_deliver(struct au_queue *queue, struct au_request *req)
+/* What is wrong here is so on purpose. */
+__attribute__((no_sanitize("undefined"))) static void echo_deliver(struct au_queue *queue,
+								   struct au_request *req)
 {
 	unsigned char *data = req->data;
 	volatile int *volatile nowhere = (volatile int *)8;

@@ -181,11 +181,12 @@ static void mini_start(struct mini *m)
 static json_t *mini_crash(const struct mini *m)
 {
 	const struct au_crash *c = m->rec.crash;
-	json_t *frames = json_array();
-	json_t *modules = json_array();
+	json_t *frames, *modules;
 
 	if (!m->rec.status || !m->rec.status->crashed)
 		return json_null();
+	frames = json_array();
+	modules = json_array();
 	for (uint32_t i = 0; i < c->frame_count && i < 64; i++) {
 		const char *name = "?";
 
