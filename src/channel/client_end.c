@@ -334,6 +334,8 @@ void au_chan_broken(struct au_chan *chan)
 	chan->up = false;
 	chan->stats.broken++;
 	chan_idle(chan);
+	if (chan->broken)
+		chan->broken(chan->broken_arg);
 }
 
 /* What the old host's progress words say about @s; they are read once. */
@@ -484,6 +486,14 @@ void au_chan_fail(struct au_chan *chan, int status)
 		if (chan->slots[i].handle != AU_CHAN_FREE)
 			chan_complete_here(chan, i, status, true);
 	}
+}
+
+void au_chan_forget(struct au_chan *chan)
+{
+	chan->up = false;
+	chan->late = 0;
+	for (uint32_t i = 0; i < chan->depth; i++)
+		chan->slots[i].handle = AU_CHAN_FREE;
 }
 
 void au_chan_tick(struct au_chan *chan)

@@ -97,6 +97,9 @@ struct au_chan {
 	void (*unlock)(void *arg);
 	void (*lock)(void *arg);
 	void *lock_arg;
+	/* the host broke the rules; called from within anything. Optional */
+	void (*broken)(void *arg);
+	void *broken_arg;
 	/* now and then */
 	struct au_ring_producer control;
 	struct au_ring_consumer event;
@@ -145,6 +148,9 @@ void au_chan_down(struct au_chan *chan);
  * Calls done().
  */
 void au_chan_fail(struct au_chan *chan, int status);
+
+/** au_chan_forget - complete nothing any more: nobody waits for it. */
+void au_chan_forget(struct au_chan *chan);
 
 /** au_chan_outstanding - requests that are not complete. */
 uint32_t au_chan_outstanding(const struct au_chan *chan);

@@ -240,6 +240,7 @@ static inline bool server_take(struct au_chan_server *s, const struct au_wire_su
 {
 	uint32_t slot = AU_HANDLE_SLOT(e->handle);
 	struct auf_progress *p;
+	int err;
 
 	if (AU_RING_UNLIKELY(slot >= s->depth || e->handle <= s->last[slot] ||
 			     e->length > s->buffer_size || e->offset > s->pool_size - e->length ||
@@ -270,8 +271,11 @@ static inline bool server_take(struct au_chan_server *s, const struct au_wire_su
 		.tag = e->handle,
 		.progress = p,
 	};
-	if (AU_RING_UNLIKELY(auf_submit(s->handle, slot, &submit) != 0))
-		return server_refuse(s, "a request came in a slot that is still in use");
+	if (AU_RING_UNLIKELY((err = auf_submit(s->handle, slot, &submit)) != 0)) {
+		if (err == -EBUSY)
+			return server_refuse(s, "a request came in a slot that is still in use");
+		server_complete(s->handle, slot, e->handle, err, 0, 0);
+	}
 	if (AU_RING_UNLIKELY(s->early_count != 0))
 		server_early_cancel(s, slot);
 	return true;

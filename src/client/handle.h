@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * handle.h - what is behind an au_handle.
+ *
+ * There are three forms of it: remote (a channel to a host, by way of the manager), threaded (a
+ * channel to a lane's thread in this process) and direct (poll=app: the caller runs the lane). The
+ * first two share everything from struct au_chan on.
+ */
+#ifndef AU_CLIENT_HANDLE_H
+#define AU_CLIENT_HANDLE_H
+
+#include <pthread.h>
+#include <sys/epoll.h>
+
+#include "auriga/auriga.h"
+#include "channel/client_end.h"
+#include "client/error.h"
+
+/* What an epoll event of a handle's set is about. */
+enum handle_fd {
+	HANDLE_FD_DOORBELL = 1,
+	HANDLE_FD_MANAGER,
+	HANDLE_FD_TIMER,
+	HANDLE_FD_KICK,
+	HANDLE_FD_LANE,
+};
+
+/**
+ * struct handle_lock - of a shared handle, or of all the handles of a shared direct instance.
+ * @sleeper: a thread sleeps in epoll with the lock dropped.
+ * @waiters: threads that wait for it on @cond.
+ * @epoch: goes up when requests were completed or a thread stopped sleeping.
+ * @kick: an eventfd that wakes the sleeper.
+ */
+struct handle_lock {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool sleeper;
+	unsigned int waiters;
+	uint64_t epoch;
+	int kick;
+};
+
+/**
+ * struct handle_ops - one form of handle. All are called with the lock held, if there is one.
+ * @submit, @flush, @cancel: as in auriga.h.
+ * @turn: do what can be done without waiting; returns completions.
+ * @arm: before sleeping; true when nothing is pending. @timeout_ms: when to wake up at the latest,
+ *	-1 for never.
+ * @disarm: after sleeping.
+ * @ready: this descriptor of the set is readable.
+ * @event, @event_seen: see au_chan_event_next(), au_chan_event_seen().
+ * @generation: see au_generation().
+ * @close: let go of everything but the handle itself.
+ * @forked: in the child of a fork: close descriptors, touch nothing that is shared.
+ */
+struct handle_ops {
+	int (*submit)(struct au_handle *h, struct au_io *io);
+	int (*flush)(struct au_handle *h);
+	int (*cancel)(struct au_handle *h, struct au_io *io);
+	unsigned int (*turn)(struct au_handle *h, unsigned int max);
+	bool (*arm)(struct au_handle *h, int *timeout_ms);
+	void (*disarm)(struct au_handle *h);
+	void (*ready)(struct au_handle *h, enum handle_fd what, uint32_t events);
+	bool (*event)(struct au_handle *h, struct au_event *event);
+	bool (*event_seen)(struct au_handle *h);
+	uint32_t (*generation)(const struct au_handle *h);
+	void (*close)(struct au_handle *h);
+	void (*forked)(struct au_handle *h);
+};
+
+struct remote;
+struct inproc_channel;
+struct direct;
+
+/**
+ * struct au_handle
+ * @owner: the thread that may use it without further questions; NULL when every call has to ask:
+ *	a shared handle, one whose device has gone, one that was inherited by fork().
+ * @chan: the channel, when there is one, and it may be used directly.
+ * @thread: the owner, whatever @owner is; NULL: shared.
+ * @error: why nothing can be submitted any more, or 0.
+ */
+struct au_handle {
+	const void *owner;
+	struct au_chan *chan;
+	const struct handle_ops *ops;
+	union {
+		struct remote *remote;
+		struct inproc_channel *channel;
+		struct direct *direct;
+	};
+	const void *thread;
+	struct handle_lock *lock;
+	struct handle_lock own_lock;
+	int error;
+	bool forked;
+	bool armed;
+	unsigned int polling; /* depth of au_poll() calls */
+	bool close_later;
+	uint32_t idle_polls;
+	uint32_t spin_ns;
+	uint32_t spin_max_ns;
+	int epoll;
+	char unit[64];
+	char cls[16];
+	struct au_handle *next;
+	struct au_handle **link;
+};
+
+extern __thread char client_self_ __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/** client_self - an address that no other living thread has. */
+static inline const void *client_self(void)
+{
+	return &client_self_;
+}
+
+/** handle_watch - add @fd to the handle's set. Return: 0 or a negative errno. */
+int handle_watch(struct au_handle *h, int fd, enum handle_fd what);
+/** handle_unwatch - take it out again; -1 is fine. */
+void handle_unwatch(struct au_handle *h, int fd);
+/** handle_dead - nothing can be submitted any more. */
+void handle_dead(struct au_handle *h, int error);
+/** handle_lock_init - make a lock. Return: 0 or a negative errno. */
+int handle_lock_init(struct handle_lock *lock);
+/** handle_lock_destroy - free what it holds. */
+void handle_lock_destroy(struct handle_lock *lock);
+/** handle_lock_news - with the lock held: something was completed; wake who waits. */
+void handle_lock_news(struct handle_lock *lock);
+/** handle_lock_seen - what was completed so far is not what this thread will wait for: it submits
+ * something just now. */
+void handle_lock_seen(const struct handle_lock *lock);
+/** handle_unlocked, handle_relocked - around done(); @arg: the struct handle_lock. */
+void handle_unlocked(void *arg);
+void handle_relocked(void *arg);
+/** handle_poll - au_poll(), which also returns when *@stop is set. */
+int handle_poll(struct au_handle *h, unsigned int max, int timeout_ms, const _Atomic bool *stop);
+/** handle_shared_poll - the same for a handle with a lock. */
+int handle_shared_poll(struct au_handle *h, unsigned int max, int timeout_ms,
+		       const _Atomic bool *stop);
+/** handle_attend - look at the descriptors of the set, waiting at most so long. */
+void handle_attend(struct au_handle *h, int timeout_ms);
+/** handle_leave_poll - the last au_poll() ends of a handle that was closed from within it. */
+void handle_leave_poll(struct au_handle *h);
+/** handle_now_ns - monotonic time. */
+uint64_t handle_now_ns(void);
+
+/** remote_open - open a unit by its name; @h has its options' flags set. */
+int remote_open(struct au_handle *h, const char *name, const struct au_open_options *options);
+/** inproc_open - open "inproc:...". */
+int inproc_open(struct au_handle *h, const char *target, const struct au_open_options *options);
+
+/* The channel forms have these in common. */
+int chan_handle_submit(struct au_handle *h, struct au_io *io);
+int chan_handle_flush(struct au_handle *h);
+int chan_handle_cancel(struct au_handle *h, struct au_io *io);
+unsigned int chan_handle_turn(struct au_handle *h, unsigned int max);
+bool chan_handle_arm(struct au_handle *h, int *timeout_ms);
+void chan_handle_disarm(struct au_handle *h);
+bool chan_handle_event(struct au_handle *h, struct au_event *event);
+bool chan_handle_event_seen(struct au_handle *h);
+uint32_t chan_handle_generation(const struct au_handle *h);
+
+#endif

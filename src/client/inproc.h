@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inproc.h - devices whose driver runs in this process: one instance per driver and address, shared
+ * by all handles on it; the last one to be closed stops it.
+ */
+#ifndef AU_CLIENT_INPROC_H
+#define AU_CLIENT_INPROC_H
+
+#include "base/module.h"
+#include "base/note.h"
+#include "client/handle.h"
+#include "framework/framework.h"
+
+#define INPROC_PARAMS 32u
+
+/**
+ * struct inproc_target - "inproc:DRIVER,address=...,unit=N,poll=app,KEY=VALUE", taken apart.
+ * @text: what the other members point into.
+ * @params: "KEY=VALUE", NULL-terminated.
+ * @given: the parameters as one text, to compare.
+ */
+struct inproc_target {
+	char text[512];
+	char given[512];
+	const char *driver;
+	const char *address;
+	unsigned int unit;
+	bool app;
+	const char *params[INPROC_PARAMS + 1];
+};
+
+/** inproc_parse - take a target apart. Return: 0 or -EINVAL. */
+int inproc_parse(const char *target, struct inproc_target *parsed);
+
+/**
+ * struct inproc_instance - a device that is running.
+ * @owner: the thread that runs a direct instance; NULL: a lane's thread, or any that has the lock.
+ * @lock: of a shared direct instance.
+ */
+struct inproc_instance {
+	struct inproc_instance *next;
+	unsigned int handles;
+	char name[160];
+	char driver[32];
+	char address[128];
+	char given[512];
+	bool app;
+	bool shared;
+	const void *owner;
+	struct handle_lock lock;
+	struct au_note note;
+	struct au_module module;
+	struct au_lane *lane;
+	struct au_device *dev;
+	bool started;
+	int claim;
+	void *retained;
+	_Atomic bool gone;
+};
+
+/** inproc_get - find the instance or make it. */
+int inproc_get(const struct inproc_target *target, const struct au_open_options *options,
+	       struct inproc_instance **instance);
+/** inproc_put - a handle has gone. */
+void inproc_put(struct inproc_instance *instance);
+/** inproc_no_unit - say that there is no such unit. */
+int inproc_no_unit(const struct inproc_instance *instance, unsigned int unit);
+
+/** inproc_thread_open, inproc_direct_open - make the handle; the instance is theirs to put. */
+int inproc_thread_open(struct au_handle *h, struct inproc_instance *instance,
+		       const struct inproc_target *target, const struct au_open_options *options);
+int inproc_direct_open(struct au_handle *h, struct inproc_instance *instance,
+		       const struct inproc_target *target, const struct au_open_options *options);
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A driver that the calling thread runs (poll=app): a request goes into it by a call, with the
+ * application's own buffer; no ring, no atomic, no copy. What it completes is answered from
+ * au_poll(), so that no done() ever runs inside the driver.
+ */
+#include "client/inproc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define DIRECT_FREE	UINT64_MAX
+#define DIRECT_CLOSE_MS 2000
+
+struct direct_slot {
+	uint64_t tag;
+	struct au_io *io;
+};
+
+/**
+ * struct direct - one handle.
+ * @ready: slots whose requests are complete, oldest at @ready_head; as many as @depth.
+ */
+struct direct {
+	struct inproc_instance *instance;
+	struct au_lane *lane;
+	struct auf_handle *handle;
+	struct direct_slot *slots;
+	struct auf_progress *progress;
+	uint16_t *free;
+	uint16_t *ready;
+	uint64_t tag; /* of the last request, slot left out */
+	uint32_t free_count;
+	uint32_t ready_head;
+	uint32_t ready_tail;
+	uint32_t mask;
+	uint32_t buffer_size;
+	bool event_new;
+	bool closed;
+	struct handle_lock *lock;
+	struct au_event_queue events;
+};
+
+/* ---------------------------------------------------- what the framework calls */
+
+static void direct_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
+			    uint32_t result, uint16_t device_status)
+{
+	struct direct *p = auf_handle_context(handle);
+	struct au_io *io = p->slots[slot].io;
+
+	io->status = status;
+	io->result = result;
+	io->device_status = device_status;
+	p->ready[p->ready_tail++ & p->mask] = (uint16_t)slot;
+}
+
+static void direct_event(struct auf_handle *handle, const struct au_event *event)
+{
+	struct direct *p = auf_handle_context(handle);
+
+	au_event_queue_put(&p->events, event);
+	p->event_new = true;
+}
+
+/* ------------------------------------------------------------------ operations */
+
+/* Who sleeps on behalf of the lane has to look again: there may be a nearer timer. */
+static void direct_kick(struct direct *p)
+{
+	if (p->lock && p->lock->sleeper)
+		(void)eventfd_write(p->lock->kick, 1);
+}
+
+static int direct_submit(struct au_handle *h, struct au_io *io)
+{
+	struct direct *p = h->direct;
+	struct direct_slot *s;
+	uint32_t slot;
+	int err;
+
+	if (AU_RING_UNLIKELY(p->free_count == 0))
+		return -EAGAIN;
+	if (AU_RING_UNLIKELY(io->length != 0)) {
+		if (io->length > p->buffer_size)
+			return -EMSGSIZE;
+		if (!io->data)
+			return -EINVAL;
+	}
+	slot = p->free[--p->free_count];
+	s = &p->slots[slot];
+	p->tag += AU_HANDLE_MAKE(1, 0);
+	s->tag = io->handle_ = p->tag | slot;
+	s->io = io;
+	io->status = -EINPROGRESS;
+	atomic_store_explicit(&p->progress[slot].started, 0, memory_order_relaxed);
+	atomic_store_explicit(&p->progress[slot].done, 0, memory_order_relaxed);
+	atomic_store_explicit(&p->progress[slot].flags, 0, memory_order_relaxed);
+	const struct auf_submit submit = {
+		.op = io->op,
+		.length = io->length,
+		.arg = { io->arg[0], io->arg[1] },
+		.data = io->data,
+		.timeout_ms = io->timeout_ms,
+		.tag = s->tag,
+		.progress = &p->progress[slot],
+	};
+	err = auf_submit(p->handle, slot, &submit);
+	if (AU_RING_UNLIKELY(err != 0)) {
+		s->tag = DIRECT_FREE;
+		p->free[p->free_count++] = (uint16_t)slot;
+		io->status = err;
+		return client_fail(err, "%s: %s", h->unit, strerror(-err));
+	}
+	if (AU_RING_UNLIKELY(p->lock != NULL))
+		direct_kick(p);
+	return 0;
+}
+
+static int direct_flush(struct au_handle *h)
+{
+	return 0;
+}
+
+static int direct_cancel(struct au_handle *h, struct au_io *io)
+{
+	struct direct *p = h->direct;
+	uint32_t slot = AU_HANDLE_SLOT(io->handle_);
+
+	if (slot > p->mask || p->slots[slot].tag != io->handle_ || p->slots[slot].io != io ||
+	    io->status != -EINPROGRESS)
+		return -ESRCH;
+	auf_cancel(p->handle, slot, io->handle_);
+	if (p->lock) {
+		direct_kick(p);
+		if (p->ready_head != p->ready_tail)
+			handle_lock_news(p->lock);
+	}
+	return 0;
+}
+
+static void direct_done(struct direct *p, struct au_io *io)
+{
+	if (!io->done)
+		return;
+	if (AU_RING_UNLIKELY(p->lock != NULL)) {
+		handle_unlocked(p->lock);
+		io->done(io);
+		handle_relocked(p->lock);
+	} else {
+		io->done(io);
+	}
+}
+
+static unsigned int direct_turn(struct au_handle *h, unsigned int max)
+{
+	struct direct *p = h->direct;
+	unsigned int count = 0;
+
+	if (max == 0 || max > p->mask + 1)
+		max = p->mask + 1;
+	if (auf_lane_poll(p->lane) != 0 && p->lock && p->lock->waiters)
+		handle_lock_news(p->lock); /* it may have been another handle's work */
+	while (count < max && p->ready_head != p->ready_tail) {
+		uint32_t slot = p->ready[p->ready_head++ & p->mask];
+		struct au_io *io = p->slots[slot].io;
+
+		p->slots[slot].tag = DIRECT_FREE;
+		p->free[p->free_count++] = (uint16_t)slot;
+		count++;
+		direct_done(p, io);
+		if (AU_RING_UNLIKELY(h->close_later))
+			break;
+	}
+	return count;
+}
+
+static bool direct_arm(struct au_handle *h, int *timeout_ms)
+{
+	struct direct *p = h->direct;
+
+	*timeout_ms = -1;
+	return p->ready_head == p->ready_tail && !p->event_new &&
+	       auf_lane_arm(p->lane, timeout_ms);
+}
+
+static void direct_disarm(struct au_handle *h)
+{
+	auf_lane_disarm(h->direct->lane);
+}
+
+static void direct_ready(struct au_handle *h, enum handle_fd what, uint32_t events)
+{
+	eventfd_t count;
+
+	/* The lane's descriptors are looked at by its next turn. */
+	if (what == HANDLE_FD_KICK)
+		(void)eventfd_read(h->direct->lock->kick, &count);
+}
+
+static bool direct_event_next(struct au_handle *h, struct au_event *event)
+{
+	return au_event_queue_get(&h->direct->events, event);
+}
+
+static bool direct_event_seen(struct au_handle *h)
+{
+	bool seen = h->direct->event_new;
+
+	h->direct->event_new = false;
+	return seen;
+}
+
+static uint32_t direct_generation(const struct au_handle *h)
+{
+	return h->direct->instance->gone ? 0 : 1;
+}
+
+/* ------------------------------------------------------------ opening, closing */
+
+static void direct_free(struct direct *p)
+{
+	free(p->slots);
+	free(p->progress);
+	free(p->free);
+	free(p->ready);
+	free(p);
+}
+
+static void direct_closed(void *context)
+{
+	((struct direct *)context)->closed = true;
+}
+
+/*
+ * Outstanding requests point into the application's memory: before this returns, the driver must
+ * have let go of them. One that does not is taken down first, if this is the last handle.
+ */
+static void direct_close(struct au_handle *h)
+{
+	struct direct *p = h->direct;
+	struct inproc_instance *inst = p->instance;
+	struct handle_lock *lock = p->lock;
+	uint64_t end = handle_now_ns() + DIRECT_CLOSE_MS * 1000000ull;
+
+	if (lock)
+		pthread_mutex_lock(&lock->mutex);
+	auf_handle_close(p->handle, direct_closed, p);
+	while (!p->closed && handle_now_ns() < end)
+		auf_lane_poll(p->lane);
+	if (lock)
+		pthread_mutex_unlock(&lock->mutex);
+	inproc_put(inst);
+	/* Still not: a driver that is shared and holds on to it. Better leaked than used. */
+	if (p->closed)
+		direct_free(p);
+}
+
+static void direct_forked(struct au_handle *h)
+{
+	struct inproc_instance *inst = h->direct->instance;
+
+	if (inst->claim >= 0)
+		close(inst->claim);
+	inst->claim = -1;
+}
+
+static const struct handle_ops direct_ops = {
+	.submit = direct_submit,
+	.flush = direct_flush,
+	.cancel = direct_cancel,
+	.turn = direct_turn,
+	.arm = direct_arm,
+	.disarm = direct_disarm,
+	.ready = direct_ready,
+	.event = direct_event_next,
+	.event_seen = direct_event_seen,
+	.generation = direct_generation,
+	.close = direct_close,
+	.forked = direct_forked,
+};
+
+static int direct_open_unit(struct au_handle *h, struct direct *p,
+			    const struct inproc_target *target,
+			    const struct au_open_options *options)
+{
+	const struct auf_handle_config config = {
+		.depth = options->depth,
+		.quiet = options->flags & AU_OPEN_QUIET,
+		.complete = direct_complete,
+		.event = direct_event,
+		.context = p,
+	};
+	struct au_unit *unit = auf_device_unit(p->instance->dev, target->unit);
+	int err;
+
+	if (!unit)
+		return inproc_no_unit(p->instance, target->unit);
+	snprintf(h->cls, sizeof(h->cls), "%s", auf_unit_class(unit)->name);
+	err = auf_handle_open(unit, &config, &p->handle);
+	return err ? client_fail(err, "%s: cannot open unit %u: %s", p->instance->name,
+				 target->unit, strerror(-err)) :
+		     0;
+}
+
+int inproc_direct_open(struct au_handle *h, struct inproc_instance *instance,
+		       const struct inproc_target *target, const struct au_open_options *options)
+{
+	struct direct *p = calloc(1, sizeof(*p));
+	uint32_t depth = options->depth;
+	int err = 0;
+
+	if (!p) {
+		inproc_put(instance);
+		return client_fail(-ENOMEM, "%s: no memory", instance->name);
+	}
+	*p = (struct direct){ .instance = instance,
+			      .lane = instance->lane,
+			      .mask = depth - 1,
+			      .free_count = depth,
+			      .buffer_size = options->buffer_size,
+			      .lock = instance->shared ? &instance->lock : NULL,
+			      .slots = calloc(depth, sizeof(*p->slots)),
+			      .progress = calloc(depth, sizeof(*p->progress)),
+			      .free = calloc(depth, sizeof(*p->free)),
+			      .ready = calloc(depth, sizeof(*p->ready)) };
+	h->direct = p;
+	h->ops = &direct_ops;
+	h->lock = p->lock;
+	h->spin_ns = h->spin_max_ns = 0;
+	if (!p->slots || !p->progress || !p->free || !p->ready)
+		err = client_fail(-ENOMEM, "%s: no memory", instance->name);
+	for (uint32_t i = 0; err == 0 && i < depth; i++) {
+		p->slots[i].tag = DIRECT_FREE;
+		p->free[i] = (uint16_t)(depth - 1 - i);
+	}
+	if (err == 0)
+		err = handle_watch(h, auf_lane_fd(instance->lane), HANDLE_FD_LANE);
+	if (err == 0 && p->lock)
+		err = handle_watch(h, p->lock->kick, HANDLE_FD_KICK);
+	if (err == 0) {
+		if (p->lock)
+			pthread_mutex_lock(&p->lock->mutex);
+		err = direct_open_unit(h, p, target, options);
+		if (p->lock)
+			pthread_mutex_unlock(&p->lock->mutex);
+	}
+	if (err) {
+		direct_free(p);
+		inproc_put(instance);
+	}
+	return err;
+}
