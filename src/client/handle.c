@@ -79,8 +79,9 @@ static int handle_options(const struct au_open_options *given, struct au_open_op
 	*options = (struct au_open_options){ .size = sizeof(*options), .abi = AU_CLIENT_ABI };
 	if (given) {
 		if (given->abi != AU_CLIENT_ABI || given->size < sizeof(given->size) * 2)
-			return client_fail(-EINVAL, "au_open: options of abi %u, size %u: set size "
-						    "and abi (%d)",
+			return client_fail(-EINVAL,
+					   "au_open: options of abi %u, size %u: set size "
+					   "and abi (%d)",
 					   given->abi, given->size, AU_CLIENT_ABI);
 		memcpy(options, given,
 		       given->size < sizeof(*options) ? given->size : sizeof(*options));
@@ -95,10 +96,10 @@ static int handle_options(const struct au_open_options *given, struct au_open_op
 	if (options->timeout_ms == 0)
 		options->timeout_ms = HANDLE_TIMEOUT_MS;
 	if (options->depth > AU_WIRE_DEPTH_MAX || options->buffer_size > AU_WIRE_BUFFER_MAX)
-		return client_fail(-EINVAL,
-				   "au_open: depth %u, buffer_size %u: at most %u and %u can be had",
-				   options->depth, options->buffer_size, AU_WIRE_DEPTH_MAX,
-				   AU_WIRE_BUFFER_MAX);
+		return client_fail(
+			-EINVAL, "au_open: depth %u, buffer_size %u: at most %u and %u can be had",
+			options->depth, options->buffer_size, AU_WIRE_DEPTH_MAX,
+			AU_WIRE_BUFFER_MAX);
 	while (options->depth & (options->depth - 1))
 		options->depth += options->depth & -options->depth;
 	options->buffer_size = (options->buffer_size + 63) & ~63u;
@@ -207,14 +208,16 @@ void handle_dead(struct au_handle *h, int error)
 static int handle_enter(struct au_handle *h)
 {
 	if (h->forked)
-		return client_fail(-EBADF, "%s: a handle that was opened before fork(): open it "
-					   "again in the child",
+		return client_fail(-EBADF,
+				   "%s: a handle that was opened before fork(): open it "
+				   "again in the child",
 				   h->unit);
 	if (h->lock)
 		pthread_mutex_lock(&h->lock->mutex);
 	else if (h->thread != client_self())
-		return client_fail(-EPERM, "%s: another thread's handle: open it with "
-					   "AU_OPEN_SHARED, or once per thread",
+		return client_fail(-EPERM,
+				   "%s: another thread's handle: open it with "
+				   "AU_OPEN_SHARED, or once per thread",
 				   h->unit);
 	return 0;
 }
@@ -228,8 +231,8 @@ static void handle_leave(struct au_handle *h)
 static int handle_error(const struct au_handle *h)
 {
 	return client_fail(h->error, "%s: %s", h->unit,
-			   h->error == -ENODEV ? "the device has gone: close the handle" :
-						 strerror(-h->error));
+			   h->error == -ENODEV ? "the device has gone: close the handle"
+					       : strerror(-h->error));
 }
 
 static int __attribute__((noinline)) handle_submit_slowly(struct au_handle *h, struct au_io *io)

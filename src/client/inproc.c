@@ -45,8 +45,9 @@ int inproc_parse(const char *target, struct inproc_target *t)
 	strcpy(t->text, target + 7);
 	t->driver = strtok_r(t->text, ",", &save);
 	if (!t->driver || strchr(t->driver, '=') || t->text[0] == ',')
-		return client_fail(-EINVAL, "%s: write inproc:DRIVER[,address=ADDRESS][,unit=N]"
-					    "[,poll=app][,PARAM=VALUE...]",
+		return client_fail(-EINVAL,
+				   "%s: write inproc:DRIVER[,address=ADDRESS][,unit=N]"
+				   "[,poll=app][,PARAM=VALUE...]",
 				   target);
 	while (err == 0 && (part = strtok_r(NULL, ",", &save))) {
 		if (strncmp(part, "address=", 8) == 0)
@@ -56,8 +57,9 @@ int inproc_parse(const char *target, struct inproc_target *t)
 		else if (strcmp(part, "poll=app") == 0)
 			t->app = true;
 		else if (strncmp(part, "poll=", 5) == 0)
-			err = client_fail(-EINVAL, "%s: poll=app is all there is; without it the "
-						   "driver has a thread",
+			err = client_fail(-EINVAL,
+					  "%s: poll=app is all there is; without it the "
+					  "driver has a thread",
 					  part);
 		else if (!strchr(part, '='))
 			err = client_fail(-EINVAL, "%s: '%s' has no value: write it as PARAM=VALUE",
@@ -141,8 +143,9 @@ static int inproc_open_bus(struct inproc_instance *inst, const struct au_open_op
 	if (is_virtual && inproc_is_virtual(&inst->note))
 		return 0;
 	if (is_virtual)
-		return client_fail(-EINVAL, "%s drives hardware: add address=ADDRESS, for example "
-					    "address=vfio-user:PATH",
+		return client_fail(-EINVAL,
+				   "%s drives hardware: add address=ADDRESS, for example "
+				   "address=vfio-user:PATH",
 				   inst->driver);
 	err = au_runtime_dir(options->runtime_dir, true, dir, error, sizeof(error));
 	if (err)
@@ -156,16 +159,17 @@ static int inproc_open_bus(struct inproc_instance *inst, const struct au_open_op
 		return client_fail(fd, "%s", error);
 	if (!inproc_matches(&inst->note, &session)) {
 		close(fd);
-		return client_fail(-ENODEV, "%s: this is PCI %04x:%04x class %06x, which %s does not "
-					    "drive",
+		return client_fail(-ENODEV,
+				   "%s: this is PCI %04x:%04x class %06x, which %s does not "
+				   "drive",
 				   inst->address, session.vendor_device >> 16,
 				   session.vendor_device & 0xffff, session.class_code,
 				   inst->driver);
 	}
 	err = au_bus_adopt(fd, &session, inst->address, bus);
 	return err ? client_fail(err, "%s: cannot use the session: %s", inst->address,
-				 strerror(-err)) :
-		     0;
+				 strerror(-err))
+		   : 0;
 }
 
 static void inproc_notify(void *context, struct au_device *dev, enum auf_notice what, void *object)
@@ -257,16 +261,19 @@ static int inproc_share(const struct inproc_instance *inst, const struct inproc_
 		return client_fail(-ENODEV, "%s: the device has gone: close its handles first",
 				   inst->name);
 	if (t->given[0] && strcmp(t->given, inst->given) != 0)
-		return client_fail(-EBUSY, "%s: runs in this process with other parameters (%s): "
-					   "leave them out, or close it first",
+		return client_fail(-EBUSY,
+				   "%s: runs in this process with other parameters (%s): "
+				   "leave them out, or close it first",
 				   inst->name, inst->given[0] ? inst->given + 1 : "the defaults");
 	if (inst->app != t->app)
-		return client_fail(-EBUSY, "%s: runs in this process %s poll=app: open it the same "
-					   "way",
+		return client_fail(-EBUSY,
+				   "%s: runs in this process %s poll=app: open it the same "
+				   "way",
 				   inst->name, inst->app ? "with" : "without");
 	if (inst->app && inst->shared != shared)
-		return client_fail(-EBUSY, "%s: runs in this process %s AU_OPEN_SHARED: open it the "
-					   "same way",
+		return client_fail(-EBUSY,
+				   "%s: runs in this process %s AU_OPEN_SHARED: open it the "
+				   "same way",
 				   inst->name, inst->shared ? "with" : "without");
 	if (inst->app && !shared && inst->owner != client_self())
 		return client_fail(-EPERM, "%s: another thread of this process runs it (poll=app)",
@@ -291,7 +298,8 @@ static int inproc_new(const struct inproc_target *t, const struct au_open_option
 	snprintf(inst->address, sizeof(inst->address), "%s", t->address);
 	snprintf(inst->given, sizeof(inst->given), "%s", t->given);
 	snprintf(inst->name, sizeof(inst->name), "%s", t->driver);
-	if (strlen(t->driver) >= sizeof(inst->driver) || strlen(t->address) >= sizeof(inst->address))
+	if (strlen(t->driver) >= sizeof(inst->driver) ||
+	    strlen(t->address) >= sizeof(inst->address))
 		err = client_fail(-EINVAL, "%.40s, %.80s...: too long a name or address", t->driver,
 				  t->address);
 	if (err == 0)
@@ -369,6 +377,6 @@ int inproc_open(struct au_handle *h, const char *text, const struct au_open_opti
 	if (err)
 		return err;
 	snprintf(h->unit, sizeof(h->unit), "%s.%u", inst->driver, target.unit);
-	return target.app ? inproc_direct_open(h, inst, &target, options) :
-			    inproc_thread_open(h, inst, &target, options);
+	return target.app ? inproc_direct_open(h, inst, &target, options)
+			  : inproc_thread_open(h, inst, &target, options);
 }

@@ -7,6 +7,7 @@
 #include "client/inproc.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -183,8 +184,7 @@ static bool direct_arm(struct au_handle *h, int *timeout_ms)
 	struct direct *p = h->direct;
 
 	*timeout_ms = -1;
-	return p->ready_head == p->ready_tail && !p->event_new &&
-	       auf_lane_arm(p->lane, timeout_ms);
+	return p->ready_head == p->ready_tail && !p->event_new && auf_lane_arm(p->lane, timeout_ms);
 }
 
 static void direct_disarm(struct au_handle *h)
@@ -302,8 +302,8 @@ static int direct_open_unit(struct au_handle *h, struct direct *p,
 	snprintf(h->cls, sizeof(h->cls), "%s", auf_unit_class(unit)->name);
 	err = auf_handle_open(unit, &config, &p->handle);
 	return err ? client_fail(err, "%s: cannot open unit %u: %s", p->instance->name,
-				 target->unit, strerror(-err)) :
-		     0;
+				 target->unit, strerror(-err))
+		   : 0;
 }
 
 int inproc_direct_open(struct au_handle *h, struct inproc_instance *instance,

@@ -148,8 +148,8 @@ static void remote_knock(struct au_handle *h)
 		remote_hang_up(h);
 	}
 	r->knock = r->knock_ticks;
-	r->knock_ticks = r->knock_ticks * 2 < REMOTE_KNOCK_TICKS ? r->knock_ticks * 2 :
-								   REMOTE_KNOCK_TICKS;
+	r->knock_ticks =
+		r->knock_ticks * 2 < REMOTE_KNOCK_TICKS ? r->knock_ticks * 2 : REMOTE_KNOCK_TICKS;
 }
 
 /* ------------------------------------------------------------------- channels */
@@ -170,11 +170,12 @@ static int remote_check(const struct au_handle *h, const struct au_cm_channel *m
 	const struct remote *r = h->remote;
 
 	if (m->version != AU_WIRE_VERSION)
-		return client_fail(-EPROTO, "%s: the manager offers version %u of the channel, this "
-					    "library knows %u: install the same version of both",
+		return client_fail(-EPROTO,
+				   "%s: the manager offers version %u of the channel, this "
+				   "library knows %u: install the same version of both",
 				   h->unit, m->version, AU_WIRE_VERSION);
-	if (h->chan ? m->depth != r->depth || m->buffer_size != r->buffer_size :
-		      m->depth < r->depth || m->buffer_size < r->buffer_size)
+	if (h->chan ? m->depth != r->depth || m->buffer_size != r->buffer_size
+		    : m->depth < r->depth || m->buffer_size < r->buffer_size)
 		return client_fail(-EPROTO,
 				   "%s: the manager offers depth %u with buffers of %u bytes, %u "
 				   "and %u were asked for",
@@ -229,8 +230,7 @@ static int remote_first(struct au_handle *h, const struct au_cm_channel *m, int 
 }
 
 /* Attach to the host behind @fds: rings, doorbell, and at the first time the pool. */
-static int remote_attach(struct au_handle *h, const struct au_cm_channel *m,
-			 int fds[AU_MSG_FDS])
+static int remote_attach(struct au_handle *h, const struct au_cm_channel *m, int fds[AU_MSG_FDS])
 {
 	struct remote *r = h->remote;
 	bool first = !h->chan;
@@ -316,8 +316,7 @@ static void remote_over(struct au_handle *h, int error)
 
 /* ------------------------------------------------------------------- messages */
 
-static int remote_channel(struct au_handle *h, const struct au_cm_channel *m,
-			  int fds[AU_MSG_FDS])
+static int remote_channel(struct au_handle *h, const struct au_cm_channel *m, int fds[AU_MSG_FDS])
 {
 	struct remote *r = h->remote;
 	int err = 0;
@@ -467,12 +466,14 @@ static int remote_refused(const char *name, const char *dir, const char *path, i
 		return client_fail(err, "%s: there is no such unit in %s: `auriga ls` lists them",
 				   name, dir);
 	if (err == -ENOENT || err == -ECONNREFUSED)
-		return client_fail(err, "%s: no manager answers in %s: start aurigad, or set "
-					"AURIGA_RUNTIME_DIR",
+		return client_fail(err,
+				   "%s: no manager answers in %s: start aurigad, or set "
+				   "AURIGA_RUNTIME_DIR",
 				   name, dir);
 	if (err == -EACCES)
-		return client_fail(err, "%s: not allowed: %s has an owner, a group and a mode like "
-					"any device node",
+		return client_fail(err,
+				   "%s: not allowed: %s has an owner, a group and a mode like "
+				   "any device node",
 				   name, path);
 	return client_fail(err, "%s: cannot connect to %s: %s", name, path, strerror(-err));
 }
@@ -530,8 +531,9 @@ int remote_open(struct au_handle *h, const char *name, const struct au_open_opti
 	if ((size_t)snprintf(r->path, sizeof(r->path), "%s/dev/%s", dir, name) >= sizeof(r->path) ||
 	    au_socket_path_check(r->path, error, sizeof(error)) != 0) {
 		free(r);
-		return client_fail(-ENAMETOOLONG, "%s: %s/dev is too long a path for a socket: set "
-						  "AURIGA_RUNTIME_DIR",
+		return client_fail(-ENAMETOOLONG,
+				   "%s: %s/dev is too long a path for a socket: set "
+				   "AURIGA_RUNTIME_DIR",
 				   name, dir);
 	}
 	r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -55,8 +55,9 @@ int64_t au_serial_recv(struct au_handle *h, void *data, size_t length, size_t mi
 	int rc = 0;
 
 	if (min > length)
-		return client_fail(-EINVAL, "au_serial_recv: at least %zu bytes into a buffer of %zu",
-				   min, length);
+		return client_fail(-EINVAL,
+				   "au_serial_recv: at least %zu bytes into a buffer of %zu", min,
+				   length);
 	do {
 		uint32_t chunk = serial_chunk(h, length - got);
 		size_t wanted = min > got ? min - got : 0;

@@ -83,11 +83,11 @@ unsigned int auf_lane_turn(struct au_lane *lane)
 	struct auf_source *src;
 	unsigned int done = 0;
 
-	if (unlikely(au_os_ticks() - lane->ticks >= lane->tick_step)) {
+	if (unlikely(au_os_ticks() - lane->ticks >= lane->tick_step))
 		auf_lane_clock(lane);
-		if (lane->now_ms != lane->seen_ms)
-			done += lane_tick(lane);
-	}
+	/* Whoever arms and disarms the lane reads the clock too. */
+	if (unlikely(lane->now_ms != lane->seen_ms))
+		done += lane_tick(lane);
 	if (unlikely(atomic_load_explicit(&lane->attention, memory_order_relaxed)))
 		done += lane_attend(lane);
 	if (unlikely(lane->look))
@@ -330,6 +330,10 @@ bool auf_lane_arm(struct au_lane *lane, int *timeout_ms)
 	if (lane->look || !auf_lane_settle(lane))
 		return false;
 	*timeout_ms = auf_wheel_next(lane);
+	if (*timeout_ms == 0) {
+		auf_lane_unsettle(lane);
+		return false;
+	}
 	lane_timer_set(lane, *timeout_ms);
 	return true;
 }
