@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* auriga: the command line. */
+#include "cli/cli.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *cli_runtime_dir;
+
+static const struct cli_command commands[] = {
+	{ "ls", "[--json]", "list the units and who runs them", cmd_ls },
+	{ "info", "[--json] NAME", "all about a device: sandbox, history, restarts", cmd_info },
+	{ "attach", "[--name NAME] [--driver DRIVER] [--param KEY=VALUE]... [--json] ADDRESS",
+	  "give a device to a driver", cmd_attach },
+	{ "detach", "[--force] NAME", "take it away again", cmd_detach },
+	{ "why", "[--json] ADDRESS", "which drivers fit a device, and why", cmd_why },
+	{ "drivers", "[--json] [FILE.so]", "list the drivers, or read the note of one",
+	  cmd_drivers },
+	{ "restart", "[--crash] NAME", "restart a driver, in order or as if it had crashed",
+	  cmd_restart },
+	{ "hold", "[--off] NAME", "suspend verdicts while you debug a driver", cmd_hold },
+	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
+	{ "export", "NAME pty --link PATH | NAME rfc2217 --listen [HOST:]PORT",
+	  "show a unit to ordinary programs", cmd_export },
+	{ "bench", "channel|placement|recovery [--json] ...", "measure", cmd_bench },
+	{ "lab", "up|ls|down|fault ...", "QEMU's device models as devices", cmd_lab },
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void main_help(FILE *to)
+{
+	fprintf(to, "usage: auriga [--runtime-dir DIR] COMMAND [ARGUMENTS]\n\n");
+	for (unsigned int i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fprintf(to,
+		"\nA unit is named by its name (serial0.1), or run in this process:\n"
+		"  inproc:DRIVER[,address=ADDRESS][,unit=N][,PARAM=VALUE]...\n"
+		"ADDRESS: vfio-user:PATH, virtual (vfio:0000:01:00.0, vhost-user:PATH to come)\n"
+		"`auriga COMMAND --help` says more; auriga(1) says all.\n");
+}
+
+int cli_usage(const struct cli_command *self)
+{
+	fprintf(stderr, "usage: auriga %s %s\n", self->name, self->args);
+	return CLI_USAGE;
+}
+
+int cli_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fprintf(stderr, "auriga: ");
+	vfprintf(stderr, fmt, ap);
+	fprintf(stderr, "\n");
+	va_end(ap);
+	return CLI_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "runtime-dir", required_argument, NULL, 'r' },
+						 { "help", no_argument, NULL, 'h' },
+						 { "version", no_argument, NULL, 'V' },
+						 { NULL, 0, NULL, 0 } };
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+		switch (opt) {
+		case 'r':
+			cli_runtime_dir = optarg;
+			setenv("AURIGA_RUNTIME_DIR", optarg, 1); /* for the library and the lab */
+			break;
+		case 'h':
+			main_help(stdout);
+			return CLI_OK;
+		case 'V':
+			printf("auriga %s\n", AU_VERSION_TEXT);
+			return CLI_OK;
+		default:
+			main_help(stderr);
+			return CLI_USAGE;
+		}
+	}
+	if (optind == argc) {
+		main_help(stderr);
+		return CLI_USAGE;
+	}
+	argc -= optind;
+	argv += optind;
+	optind = 0; /* getopt starts anew for the subcommand */
+	for (unsigned int i = 0; i < COMMANDS; i++) {
+		if (strcmp(argv[0], commands[i].name) != 0)
+			continue;
+		/* The lab has its own help. */
+		if (argc == 2 && strcmp(argv[1], "--help") == 0 && commands[i].run != cmd_lab) {
+			printf("auriga %s %s\n\n%s\n", commands[i].name, commands[i].args,
+			       commands[i].help);
+			return CLI_OK;
+		}
+		return commands[i].run(&commands[i], argc, argv);
+	}
+	cli_error("no command '%s'; `auriga --help` lists them", argv[0]);
+	return CLI_USAGE;
+}

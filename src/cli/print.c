@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* JSON for people. */
+#include "cli/cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A scalar as text, in @buf; nested values as JSON. */
+static const char *print_scalar(const json_t *value, char *buf, size_t size)
+{
+	if (!value || json_is_null(value))
+		return "-";
+	if (json_is_string(
+		    value)) /* may be of a device's or driver's making: no control characters */
+		snprintf(buf, size, "%s", json_string_value(value));
+	else if (json_is_integer(value))
+		snprintf(buf, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	else if (json_is_real(value))
+		snprintf(buf, size, "%.3f", json_real_value(value));
+	else if (json_is_boolean(value))
+		return json_is_true(value) ? "yes" : "no";
+	else
+		json_dumpb(value, buf, size, 0);
+	for (char *c = buf; *c; c++)
+		if ((unsigned char)*c < ' ' && *c != '\n')
+			*c = '?';
+	return *buf ? buf : "-";
+}
+
+void cli_table(const json_t *rows, const struct cli_column *columns, unsigned int count)
+{
+	size_t width[16], i;
+	char buf[512];
+	json_t *row;
+
+	for (unsigned int c = 0; c < count; c++) {
+		width[c] = strlen(columns[c].title);
+		json_array_foreach(rows, i, row)
+		{
+			size_t n = strlen(print_scalar(json_object_get(row, columns[c].key), buf,
+						       sizeof(buf)));
+
+			if (n > width[c])
+				width[c] = n;
+		}
+	}
+	for (unsigned int c = 0; c < count; c++)
+		printf("%-*s%s", c + 1 < count ? (int)width[c] : 0, columns[c].title,
+		       c + 1 < count ? "  " : "\n");
+	json_array_foreach(rows, i, row)
+	{
+		for (unsigned int c = 0; c < count; c++)
+			printf("%-*s%s", c + 1 < count ? (int)width[c] : 0,
+			       print_scalar(json_object_get(row, columns[c].key), buf, sizeof(buf)),
+			       c + 1 < count ? "  " : "\n");
+	}
+}
+
+void cli_print(const json_t *value, int indent)
+{
+	char buf[4096];
+	const char *key;
+	json_t *item;
+	size_t i;
+
+	if (json_is_object(value)) {
+		json_object_foreach((json_t *)(uintptr_t)value, key, item)
+		{
+			bool nested = (json_is_object(item) && json_object_size(item)) ||
+				      (json_is_array(item) && json_array_size(item));
+
+			printf("%*s%s:", indent, "", key);
+			if (nested) {
+				printf("\n");
+				cli_print(item, indent + 2);
+			} else if (json_is_array(item) || json_is_object(item)) {
+				printf(" none\n");
+			} else {
+				printf(" %s\n", print_scalar(item, buf, sizeof(buf)));
+			}
+		}
+	} else if (json_is_array(value)) {
+		json_array_foreach(value, i, item)
+		{
+			if (json_is_object(item)) {
+				const char *sep = "";
+
+				/* a row of scalars on one line */
+				printf("%*s", indent, "");
+				json_object_foreach(item, key, value)
+				{
+					printf("%s%s %s", sep, key,
+					       print_scalar(value, buf, sizeof(buf)));
+					sep = ", ";
+				}
+				printf("\n");
+			} else {
+				printf("%*s%s\n", indent, "", print_scalar(item, buf, sizeof(buf)));
+			}
+		}
+	} else {
+		printf("%*s%s\n", indent, "", print_scalar(value, buf, sizeof(buf)));
+	}
+}
+
+void cli_json(const json_t *value)
+{
+	json_dumpf(value, stdout, JSON_INDENT(2));
+	printf("\n");
+}
