@@ -3,6 +3,8 @@
 #include "cli/symbol.h"
 
 #include <elfutils/libdwfl.h>
+#include <gelf.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,6 +36,23 @@ static void symbol_describe(Dwfl_Module *mod, uint64_t address, char *buf, size_
 	}
 }
 
+/* Where the file says that a place in it is loaded; false when it is not. */
+static bool symbol_address(Elf *elf, uint64_t offset, uint64_t *address)
+{
+	size_t count = 0;
+	GElf_Phdr phdr;
+
+	elf_getphdrnum(elf, &count);
+	for (int i = 0; (size_t)i < count; i++) {
+		if (!gelf_getphdr(elf, i, &phdr) || phdr.p_type != PT_LOAD ||
+		    offset < phdr.p_offset || offset - phdr.p_offset >= phdr.p_filesz)
+			continue;
+		*address = offset - phdr.p_offset + phdr.p_vaddr;
+		return true;
+	}
+	return false;
+}
+
 const char *symbol_name(const char *module, const char *build_id, uint64_t offset, char *buf,
 			size_t size)
 {
@@ -45,8 +64,10 @@ const char *symbol_name(const char *module, const char *build_id, uint64_t offse
 	Dwfl *dwfl = dwfl_begin(&callbacks);
 	const unsigned char *bytes;
 	Dwfl_Module *mod;
-	GElf_Addr vaddr, low;
+	GElf_Addr bias, low;
+	uint64_t address;
 	char hex[64];
+	Elf *elf;
 	int n;
 
 	snprintf(buf, size, "?");
@@ -54,11 +75,13 @@ const char *symbol_name(const char *module, const char *build_id, uint64_t offse
 		return buf;
 	mod = dwfl_report_offline(dwfl, "", module, -1);
 	dwfl_report_end(dwfl, NULL, NULL);
-	if (mod && dwfl_module_getelf(mod, &vaddr)) {
+	elf = mod ? dwfl_module_getelf(mod, &bias) : NULL;
+	if (elf) {
 		n = dwfl_module_build_id(mod, &bytes, &low);
 		symbol_hex(bytes, n, hex, sizeof(hex));
-		if (n > 0 && build_id && strcmp(hex, build_id) == 0)
-			symbol_describe(mod, vaddr + offset, buf, size);
+		if (n > 0 && build_id && strcmp(hex, build_id) == 0 &&
+		    symbol_address(elf, offset, &address))
+			symbol_describe(mod, bias + address, buf, size);
 	}
 	dwfl_end(dwfl);
 	return buf;
