@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: MIT
+"""Serial units end to end: real UART models, pyserial, both placements, and hosts that are killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+import serial
+from align import align, align_gaps
+from rig import Peer, Rig, kill_host
+
+KIB = 1024
+AMOUNT = int(os.environ.get("AURIGA_SERIAL_BYTES", 64 * KIB))
+KILL_SECONDS = float(os.environ.get("AURIGA_KILL_SECONDS", 30))
+TX_UNCERTAIN, RX_UNCERTAIN = 0x8110, 0x8111
+
+
+@pytest.fixture
+def rig(build, rundir):
+    r = Rig(build, rundir)
+    yield r
+    r.close()
+
+
+def uart(rig, placement, log=None):
+    """A UART in the lab, in either placement. Returns the unit's name and the far end's path."""
+    address, peers = rig.lab(log=log)
+    if placement == "inproc":
+        return f"inproc:uart16550,address={address}", peers[0]
+    rig.manager()
+    name = rig.auriga("attach", address).stdout.strip()
+    return name, peers[0]
+
+
+def duplex(port, peer, amount):
+    """Random bytes both ways at once; both ends must end up with equal ones."""
+    out, back = os.urandom(amount), os.urandom(amount)
+    got = bytearray()
+
+    def reader():
+        while len(got) < amount:
+            data = port.read(4096)
+            if not data:
+                return
+            got.extend(data)
+
+    peer.send(back)
+    thread = threading.Thread(target=reader)
+    thread.start()
+    for i in range(0, amount, 4096):
+        port.write(out[i:i + 4096])
+    port.flush()
+    thread.join(120)
+    assert peer.wait(amount, 60) == out
+    assert bytes(got) == back
+
+
+@pytest.mark.parametrize("placement", ["process", "inproc"])
+def test_pty_carries_bytes_both_ways(rig, placement):
+    target, far = uart(rig, placement)
+    rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)
+    peer = Peer(far)
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=20) as port:
+        duplex(port, peer, AMOUNT)
+    peer.close()
+
+
+@pytest.mark.parametrize("placement", ["process", "inproc"])
+def test_rfc2217_carries_bytes_both_ways(rig, placement):
+    target, far = uart(rig, placement)
+    child = rig.start("auriga", "export", target, "rfc2217", "--listen", "127.0.0.1:0", ready=True)
+    peer = Peer(far)
+    with serial.serial_for_url(child.first_line.split()[0], 115200, timeout=20) as port:
+        duplex(port, peer, AMOUNT)
+    peer.close()
+
+
+@pytest.mark.parametrize("placement", ["process", "inproc"])
+def test_loop_driver_returns_what_is_sent(rig, placement):
+    target = "inproc:serial-loop"
+    if placement == "process":
+        rig.manager()
+        target = rig.auriga("attach", "--driver", "serial-loop", "virtual").stdout.strip()
+    rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)
+    data = os.urandom(AMOUNT)
+    got = bytearray()
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=20) as port:
+        def writer():
+            for i in range(0, len(data), 1000):
+                port.write(data[i:i + 1000])
+        thread = threading.Thread(target=writer)
+        thread.start()
+        while len(got) < len(data):
+            piece = port.read(min(4096, len(data) - len(got)))
+            assert piece, f"silence after {len(got)} bytes"
+            got += piece
+        thread.join(10)
+    assert bytes(got) == data
+
+
+def pump(rig, target, data, receive, idle_ms=5000):
+    """Start tests/tools/serial_pump. Returns the process; pump_result() collects."""
+    source, sink = rig.rundir / "pump.in", rig.rundir / "pump.out"
+    source.write_bytes(data)
+    child = subprocess.Popen([rig.build / "tests/serial_pump", target, "--in", source, "--out", sink,
+                              "--receive", str(receive), "--idle-ms", str(idle_ms)],
+                             stdout=subprocess.PIPE, text=True)
+    rig.children.append(child)
+    return child
+
+
+def pump_result(rig, child, seconds):
+    out, _ = child.communicate(timeout=seconds)
+    rig.children.remove(child)
+    report = json.loads(out)
+    report["data"] = (rig.rundir / "pump.out").read_bytes()
+    return report
+
+
+def check_streams(report, out, back, far):
+    """Every discrepancy lies in a reported interval of at most 16 bytes."""
+    tx = [(e["at"] - report["tx_base"], e["count"]) for e in report["events"]
+          if e["kind"] == TX_UNCERTAIN]
+    rx = [(e["at"] - report["rx_base"], e["count"]) for e in report["events"]
+          if e["kind"] == RX_UNCERTAIN]
+    assert all(count <= 16 for _, count in tx + rx)
+    assert sum(c for _, c in tx) == report["tx_uncertain"]
+    assert sum(c for _, c in rx) == report["rx_uncertain"]
+    assert report["rx_lost"] == 0 and report["overrun"] == 0
+    missing = align(out, far, tx)
+    lost = align_gaps(back, report["data"], rx)
+    return missing, lost
+
+
+def test_control_run_without_kills_loses_nothing(rig):
+    target, far = uart(rig, "process")
+    out, back = os.urandom(AMOUNT), os.urandom(AMOUNT)
+    peer = Peer(far, back)
+    report = pump_result(rig, pump(rig, target, out, AMOUNT), 120)
+    assert report["error"] == 0
+    assert report["data"] == back
+    assert peer.wait(AMOUNT, 20) == out
+    assert not [e for e in report["events"] if e["kind"] in (TX_UNCERTAIN, RX_UNCERTAIN)]
+    peer.close()
+
+
+def test_host_killed_every_200_ms(rig):
+    """No error at the client, progress throughout, every discrepancy inside a reported interval."""
+    target, far = uart(rig, "process")
+    amount = int(6000 * KILL_SECONDS)
+    out, back = random.Random(1).randbytes(amount), random.Random(2).randbytes(amount)
+    peer = Peer(far, back, rate=6000)
+    child = pump(rig, target, out, amount, idle_ms=4000)
+    kills, end = 0, time.monotonic() + KILL_SECONDS
+    progress, last = [], 0
+    while time.monotonic() < end and child.poll() is None:
+        time.sleep(0.2)
+        kills += 1 if kill_host(rig, target) else 0
+        if kills % 10 == 0:
+            progress.append(len(peer.received) - last)
+            last = len(peer.received)
+    report = pump_result(rig, child, 120)
+    far_bytes = peer.wait(amount, 5)
+    assert report["error"] == 0
+    assert report["sent"] == amount
+    assert kills >= KILL_SECONDS  # it was killed again and again, not once
+    missing, lost = check_streams(report, out, back, far_bytes)
+    print(f"{kills} kills, generation {report['generation']}: {missing} bytes not sent of "
+          f"{report['tx_uncertain']} uncertain, {lost} lost of {report['rx_uncertain']} uncertain, "
+          f"longest gap {report['longest_gap_ms']} ms")
+    peer.close()
+
+
+def test_settings_come_back_without_a_dtr_glitch(rig):
+    """After a kill the line settings are as before, and DTR and RTS never fall."""
+    log = rig.rundir / "registers.log"
+    target, far = uart(rig, "process", log=log)
+    rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)
+    peer = Peer(far)
+    with serial.Serial(str(rig.rundir / "tty"), 9600, bytesize=7, parity="E", timeout=10) as port:
+        port.write(b"before")
+        assert peer.wait(6, 10) == b"before"
+        mark = len(log.read_text().splitlines())
+        for i in range(5):
+            generation = rig.row(target)["generation"]
+            kill_host(rig, target)
+            rig.wait_for(lambda: rig.row(target)["generation"] > generation and
+                         rig.row(target)["state"] == "running", 10, "restart")
+            port.write(b"after%d" % i)
+            assert peer.wait(6 + 6 * (i + 1), 10).endswith(b"after%d" % i)
+        lines = [line.split() for line in log.read_text().splitlines()[mark:]]
+    writes = [(int(l[4], 0), int(l[6], 0)) for l in lines if l[2] == "w" and l[3] in ("0", "bar0")]
+    mcr = [value for offset, value in writes if offset == 4]
+    lcr = [value for offset, value in writes if offset == 3]
+    assert len(mcr) >= 5, "each new driver programs the modem outputs"
+    assert all(value & 3 == 3 for value in mcr), f"DTR or RTS fell: {mcr}"
+    assert lcr[-1] == 0x1a, "7 data bits, even parity"
+    divisors = [value for (offset, value), (before, latch) in zip(writes[1:], writes) if offset == 0
+                and before == 3 and latch & 0x80]
+    assert divisors[-1] == 12, "9600 baud"
+    peer.close()
+
+
+def test_stopped_host_is_replaced_within_two_seconds(rig):
+    target, far = uart(rig, "process")
+    rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)
+    peer = Peer(far)
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=10) as port:
+        port.write(b"one")
+        assert peer.wait(3, 10) == b"one"
+        os.kill(rig.row(target)["pid"], signal.SIGSTOP)
+        began = time.monotonic()
+        port.write(b"two")
+        assert peer.wait(6, 10) == b"onetwo"
+        assert time.monotonic() - began < 2.0
+    assert rig.row(target)["restarts"] == 1
+    peer.close()
+
+
+def test_manager_dies_under_traffic(rig):
+    """kill -9 of the manager stops nothing; a new one lists and still recovers everything."""
+    address, peers = rig.lab()
+    manager = rig.manager()
+    target = rig.auriga("attach", address).stdout.strip()
+    amount = 60000
+    out, back = os.urandom(amount), os.urandom(amount)
+    peer = Peer(peers[0], back, rate=10000)
+    child = pump(rig, target, out, amount, idle_ms=8000)
+    rig.wait_for(lambda: len(peer.received) > 2000, 10, "traffic")
+    pid = rig.row(target)["pid"]
+    rig.stop(manager, signal.SIGKILL)
+    before = len(peer.received)
+    time.sleep(0.5)
+    assert len(peer.received) > before or len(peer.received) == amount, "traffic without a manager"
+    rig.manager()
+    rig.wait_for(lambda: rig.row(target)["pid"] == pid, 5, "re-adoption of the same process")
+    time.sleep(0.7)
+    kill_host(rig, target)
+    report = pump_result(rig, child, 60)
+    assert report["error"] == 0
+    check_streams(report, out, back, peer.wait(amount, 5))
+    assert report["generation"] == 2
+    peer.close()
+
+
+@pytest.mark.parametrize("device,ports", [("pci-serial-2x", 2), ("pci-serial-4x", 4)])
+def test_ports_of_one_device_are_units(rig, device, ports):
+    address, peers = rig.lab(device, ports)
+    rig.manager()
+    name = rig.auriga("attach", address).stdout.strip()
+    for i, path in enumerate(peers):
+        peer = Peer(path, b"peer %d" % i)
+        done = rig.run("../examples/serial-say", f"{name}.{i}", f"unit {i}")
+        assert done.stdout.strip() == f"peer {i}"
+        assert peer.wait(6, 5) == b"unit %d" % i
+        peer.close()
+
+
+def test_modem_lines_and_break_over_rfc2217(rig):
+    rig.manager()
+    target = rig.auriga("attach", "--driver", "serial-loop", "virtual").stdout.strip()
+    child = rig.start("auriga", "export", target, "rfc2217", "--listen", "127.0.0.1:0", ready=True)
+    with serial.serial_for_url(child.first_line.split()[0], 19200, timeout=5) as port:
+        port.dtr, port.rts = True, True
+        rig.wait_for(lambda: port.cts and port.dsr and port.cd, 5, "lines up")
+        port.rts = False
+        rig.wait_for(lambda: not port.cts and port.dsr, 5, "CTS follows RTS")
+        port.dtr = False
+        rig.wait_for(lambda: not port.dsr and not port.cd, 5, "DSR follows DTR")
+        port.break_condition = True
+        port.break_condition = False
+        port.rts = True
+        port.write(b"still there")
+        assert port.read(11) == b"still there"
