@@ -187,16 +187,16 @@ static uint32_t irq_count(struct vfu *vfu, uint32_t index)
 	return info.index == index ? info.count : 0;
 }
 
-static int client_quiet(struct vfu *vfu, uint32_t num_irqs)
+static int client_quiet(struct vfu *vfu, uint32_t num_irqs, struct au_bus_session *session)
 {
-	uint32_t ids, class_code;
 	int err;
 
 	vfu_region(vfu, AU_BUS_REGION_CONFIG, false);
 	if (!vfu->bus.gone && vfu->bus.regions[AU_BUS_REGION_CONFIG].size < PCI_STD_HEADER_SIZEOF)
 		return vfu_broken(vfu, "a configuration space of less than %u bytes",
 				  PCI_STD_HEADER_SIZEOF);
-	if (!vfu->bus.gone && au_pci_ids(&vfu->bus, &ids, &class_code))
+	if (!vfu->bus.gone &&
+	    au_pci_ids(&vfu->bus, &session->vendor_device, &session->class_code))
 		return vfu_gone(vfu, -ENODEV,
 				"the device does not answer: it is dead or unplugged");
 	au_pci_quiet(&vfu->bus);
@@ -222,7 +222,7 @@ int vfu_start(struct vfu *vfu, struct au_bus_session *session)
 	if (!err)
 		err = client_info(vfu, &info);
 	if (!err)
-		err = client_quiet(vfu, info.num_irqs);
+		err = client_quiet(vfu, info.num_irqs, session);
 	if (!err && vfu->rx_head != vfu->rx_tail)
 		err = vfu_broken(vfu, "half a message that nothing asked for");
 	session->next_id = vfu->next_id;
