@@ -23,7 +23,7 @@ struct config_reader {
 	const char *file;
 	char *error;
 	size_t error_size;
-	bool failed;
+	unsigned int failed; /* line; 0: none */
 };
 
 static char *config_read_line(char *str, int num, void *stream)
@@ -54,22 +54,23 @@ static int config_value(void *user, const char *section, const char *name, const
 	if (!mgr_spec_set(r->spec, section, name, value, text, sizeof(text)))
 		return 1;
 	snprintf(r->error, r->error_size, "%s:%u: %s", r->file, r->line, text);
-	r->failed = true;
+	r->failed = r->line;
 	return 0;
 }
 
 int mgr_spec_parse_ini(const char *text, const char *file, struct mgr_spec *spec, char *error,
 		       size_t error_size)
 {
-	struct config_reader r = { text, 0, spec, file, error, error_size, false };
+	struct config_reader r = { text, 0, spec, file, error, error_size, 0 };
 	const char *base = strrchr(file, '/');
-	char line[AU_PATH_MAX];
+	char line[AU_PATH_MAX], name[AU_PATH_MAX];
 	int at;
 
 	base = base ? base + 1 : file;
 	snprintf(spec->source, sizeof(spec->source), "%s", file);
 	at = ini_parse_stream(config_read_line, &r, config_value, &r);
-	if (r.failed)
+	/* It goes on after a line that it does not understand: the first mistake counts. */
+	if (r.failed && (at <= 0 || (unsigned int)at >= r.failed))
 		return -EINVAL;
 	if (at) {
 		snprintf(error, error_size,
@@ -78,10 +79,10 @@ int mgr_spec_parse_ini(const char *text, const char *file, struct mgr_spec *spec
 		return -EINVAL;
 	}
 	if (!spec->name[0]) {
-		snprintf(line, sizeof(line), "%s", base);
-		if (strlen(line) > 5 && !strcmp(line + strlen(line) - 5, ".conf"))
-			line[strlen(line) - 5] = 0;
-		if (mgr_spec_set(spec, "device", "name", line, line, sizeof(line))) {
+		snprintf(name, sizeof(name), "%s", base);
+		if (strlen(name) > 5 && !strcmp(name + strlen(name) - 5, ".conf"))
+			name[strlen(name) - 5] = 0;
+		if (mgr_spec_set(spec, "device", "name", name, line, sizeof(line))) {
 			snprintf(error, error_size,
 				 "%s: the file's name is no device's name: add "
 				 "name = ... to [device]",
