@@ -172,7 +172,7 @@ static void send_with_fd(int fd, const uint8_t *data, size_t size)
 static void send_irq(uint8_t how)
 {
 	char line[32];
-	int n = snprintf(line, sizeof(line), "IRQ %s %u\n", how & 0x80 ? "raise" : "lower",
+	int n = snprintf(line, sizeof(line), "IRQ %s %d\n", how & 0x80 ? "raise" : "lower",
 			 how & 0x7f);
 
 	if (!frozen)

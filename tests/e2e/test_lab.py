@@ -809,3 +809,29 @@ def test_an_idle_lab_uses_no_cpu(lab, uart):
     time.sleep(10)
     assert {who: cpu_ticks(pid) - before[who] <= 1 for who, pid in lab.pids.items()} == \
         {"guardian": True, "bridge": True, "qemu": True}
+
+
+def test_a_dead_machine_uses_no_cpu_either(lab, uart):
+    lab.fault("kill")
+    wait_until(lambda: uart.r8(0, LSR) == 0xFF)
+    whom = ("guardian", "bridge")
+    before = [cpu_ticks(lab.pids[who]) for who in whom]
+    time.sleep(2)
+    assert all(cpu_ticks(lab.pids[who]) - was <= 1 for who, was in zip(whom, before))
+
+
+def test_an_interrupted_start_leaves_nothing(rundir):
+    lab = Lab(rundir)
+    for delay in (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08):
+        with subprocess.Popen([vfu.program("auriga-lab"), "up", "--runtime-dir", str(rundir),
+                               "--device", "pci-serial"], stdout=subprocess.DEVNULL) as up:
+            time.sleep(delay)
+            up.kill()
+
+        def settled():
+            labs = json.loads(lab.ctl("ls", "--json").stdout)
+            return not labs or labs[0]["state"] == "running"
+
+        wait_until(settled)
+        lab.ctl("down", "--all")
+        assert os.listdir(f"{rundir}/lab" if delay else rundir) in ([], ["lab"])
