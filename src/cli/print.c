@@ -62,7 +62,7 @@ void cli_print(const json_t *value, int indent)
 {
 	char buf[4096];
 	const char *key;
-	json_t *item;
+	json_t *item, *field;
 	size_t i;
 
 	if (json_is_object(value)) {
@@ -89,10 +89,10 @@ void cli_print(const json_t *value, int indent)
 
 				/* a row of scalars on one line */
 				printf("%*s", indent, "");
-				json_object_foreach(item, key, value)
+				json_object_foreach(item, key, field)
 				{
 					printf("%s%s %s", sep, key,
-					       print_scalar(value, buf, sizeof(buf)));
+					       print_scalar(field, buf, sizeof(buf)));
 					sep = ", ";
 				}
 				printf("\n");

@@ -832,7 +832,8 @@ void mgr_device_credit(struct mgr_device *dev)
 	struct mgr_host *host = dev->host;
 	uint64_t completed = 0, now = au_monotonic_ns(), ms, more;
 
-	if (!host->recorder.status || host->state == MGR_HOST_STARTING)
+	/* One that was never ready has served nobody, whatever its state is now. */
+	if (!host->recorder.status || !host->credited_ns)
 		return;
 	for (unsigned int i = 0; i < AU_RECORDER_LANES; i++)
 		completed += atomic_load_explicit(&host->recorder.status->lane[i].completed,

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define SECCOMP_MAX_ARGS 2
@@ -40,6 +41,13 @@ struct seccomp_rule {
 		{                                  \
 			__VA_ARGS__                \
 		}                                  \
+	}
+#define ALLOW_SOCKET_OPTION(name)                        \
+	{                                                \
+		SCMP_SYS(setsockopt), SCMP_ACT_ALLOW, 2, \
+		{                                        \
+			IS(1, SOL_SOCKET), IS(2, name)   \
+		}                                        \
 	}
 #define REFUSE(name, err)                           \
 	{                                           \
@@ -90,6 +98,8 @@ static const struct seccomp_rule seccomp_loading[] = {
 	ALLOW(accept4),
 	ALLOW(shutdown),
 	ALLOW(getsockopt),
+	ALLOW_SOCKET_OPTION(SO_RCVTIMEO), /* the bus: how long an answer may take */
+	ALLOW_SOCKET_OPTION(SO_SNDTIMEO),
 	ALLOW(close),
 	ALLOW(dup),
 	ALLOW(fstat),
