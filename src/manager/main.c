@@ -70,6 +70,22 @@ static int main_uid_range(struct mgr *mgr, const char *text)
 	return 0;
 }
 
+/*
+ * Hosts of different managers must not be the same to the kernel: what one may do to its uid, such
+ * as using up its processes, it could do to the other.
+ */
+static void main_uid_default(struct mgr *mgr)
+{
+	unsigned int hash = 5381;
+
+	for (const char *c = mgr->dir; *c; c++)
+		hash = hash * 33 + (unsigned char)*c;
+	mgr->uid_count = MGR_UID_COUNT;
+	mgr->uid_first = MGR_UID_FIRST;
+	if (strcmp(mgr->dir, "/run/auriga"))
+		mgr->uid_first += (1 + hash % MGR_UID_RANGES) * MGR_UID_COUNT;
+}
+
 struct main_options {
 	const char *runtime_dir;
 	bool foreground;
@@ -212,6 +228,8 @@ static int main_prepare(struct mgr *mgr, const struct main_options *o, char *err
 		err = au_socket_path_check(path, error, size);
 	if (!err)
 		err = main_lock(mgr, error, size);
+	if (!mgr->uid_first)
+		main_uid_default(mgr);
 	for (unsigned int i = 0; !err && i < sizeof(dirs) / sizeof(dirs[0]); i++)
 		err = main_mkdir(mgr, dirs[i].name, dirs[i].mode, error, size);
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
@@ -381,8 +399,6 @@ int main(int argc, char **argv)
 	if (!getenv("AURIGA_LOG"))
 		au_log_set_level(AU_LOG_INFO);
 	mgr.as_root = geteuid() == 0;
-	mgr.uid_first = MGR_UID_FIRST;
-	mgr.uid_count = MGR_UID_COUNT;
 	mgr.idle_ms = 10000;
 	mgr.lock_fd = mgr.signal_fd = -1;
 	snprintf(mgr.config_dir, sizeof(mgr.config_dir), "%s", "/etc/auriga");

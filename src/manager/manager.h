@@ -45,6 +45,7 @@ struct mgr_listener;
 #define MGR_REJOIN_MS	5000	    /* for clients after the manager's death */
 #define MGR_UID_FIRST	1900000000u /* default range of hosts' uids */
 #define MGR_UID_COUNT	1000u
+#define MGR_UID_RANGES	200000u /* one for each runtime directory */
 
 /**
  * struct mgr - the manager.
