@@ -11,8 +11,6 @@
 enum {
 	RBR = 0, /* receiver buffer (read) */
 	THR = 0, /* transmitter holding (write) */
-	DLL = 0, /* divisor latch, while LCR_DLAB [8.3] */
-	DLM = 1,
 	IER = 1, /* interrupt enable [8.6] */
 	IIR = 2, /* interrupt identification (read) [8.5] */
 	FCR = 2, /* FIFO control (write) [8.7] */
@@ -20,18 +18,18 @@ enum {
 	MCR = 4, /* modem control [8.8] */
 	LSR = 5, /* line status [8.4] */
 	MSR = 6, /* modem status [8.9]; its upper half is laid out as AU_MODEM_INPUTS */
-	PORT_SIZE = 8,
 };
+enum { DLL = 0, DLM = 1 }; /* divisor latch, while LCR_DLAB [8.3] */
 
 enum { IER_RX = 0x01, IER_ALL = 0x0f };
 enum { IIR_NONE = 0x01, IIR_CAUSE = 0x0f };
 enum { IIR_MODEM = 0x00, IIR_TX = 0x02, IIR_RX = 0x04, IIR_LINE = 0x06, IIR_RX_TIMEOUT = 0x0c };
 enum { FCR_ENABLE = 0x01, FCR_CLEAR = 0x06, FCR_TRIGGER_14 = 0xc0 };
-enum { LCR_STOP2 = 0x04, LCR_BREAK = 0x40, LCR_DLAB = 0x80 };
-enum { MCR_OUT2 = 0x08 }; /* lets the interrupt through on most boards */
+/* OUT2 lets the interrupt through on most boards. */
+enum { LCR_STOP2 = 0x04, LCR_BREAK = 0x40, LCR_DLAB = 0x80, MCR_OUT2 = 0x08 };
 enum { LSR_DATA = 0x01, LSR_TX_EMPTY = 0x20, LSR_TX_IDLE = 0x40 }; /* between: AU_RX_* */
 
-enum { FIFO = 16, TRIGGER = 14, PORTS = 4 };
+enum { FIFO = 16, TRIGGER = 14, PORTS = 4, PORT_SIZE = 8 };
 
 struct port {
 	struct au_serial *serial;
@@ -46,11 +44,6 @@ struct uart {
 	struct port port[PORTS];
 };
 
-static void port_send(struct port *p)
-{
-	p->sending = au_serial_tx_fifo(p->serial, p->regs, THR, FIFO) > 0;
-}
-
 /* Take @n bytes that are known to be there; without room they stay there until rx_start(). */
 static bool port_receive(struct port *p, uint32_t n)
 {
@@ -60,31 +53,42 @@ static bool port_receive(struct port *p, uint32_t n)
 	return false;
 }
 
+/* Reading the line status clears its conditions: they are told each time. */
+static uint8_t port_status(struct port *p)
+{
+	uint8_t lsr = au_read8(p->regs, LSR);
+
+	au_serial_rx_conditions(p->serial, lsr);
+	return lsr;
+}
+
 static void port_serve(struct port *p)
 {
-	uint8_t lsr, cause = p->iir & IIR_CAUSE;
+	uint8_t lsr = 0, cause = p->iir & IIR_CAUSE;
 
 	p->iir = IIR_NONE;
 	switch (cause) {
-	case IIR_LINE:
-		au_serial_rx_conditions(p->serial, au_read8(p->regs, LSR));
-		break;
-	case IIR_RX:
+	case IIR_RX: /* hides a transmit interrupt while more comes in: look for that, too */
 		port_receive(p, TRIGGER);
+		lsr = p->sending ? port_status(p) : 0;
 		break;
 	case IIR_RX_TIMEOUT: /* fewer than the trigger: ask before each */
-		do {
-			lsr = au_read8(p->regs, LSR);
-			au_serial_rx_conditions(p->serial, lsr);
-		} while ((lsr & LSR_DATA) && port_receive(p, 1));
+		for (int n = 0; n < FIFO / 2; n++)
+			if (!((lsr = port_status(p)) & LSR_DATA) || !port_receive(p, 1))
+				break;
+		break;
+	case IIR_LINE:
+		lsr = port_status(p);
 		break;
 	case IIR_TX:
-		port_send(p);
+		lsr = LSR_TX_EMPTY;
 		break;
 	case IIR_MODEM:
 		au_serial_modem_changed(p->serial, au_read8(p->regs, MSR));
 		break;
 	}
+	if (lsr & LSR_TX_EMPTY)
+		p->sending = au_serial_tx_fifo(p->serial, p->regs, THR, FIFO) > 0;
 }
 
 /* Latch the causes: reading IIR clears a transmit interrupt. One not served yet is kept. */
@@ -159,7 +163,7 @@ static void uart_tx_start(struct au_serial *serial)
 	struct port *p = au_serial_context(serial);
 
 	if (!p->sending)
-		port_send(p);
+		p->sending = au_serial_tx_fifo(serial, p->regs, THR, FIFO) > 0;
 }
 
 static bool uart_tx_idle(struct au_serial *serial)

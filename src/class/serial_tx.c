@@ -201,9 +201,8 @@ uint32_t au_serial_tx_fifo(struct au_serial *port, struct au_regs *regs, uint64_
 	uint8_t buf[SERIAL_FIFO_MAX];
 	uint32_t n = au_serial_tx_take(port, buf, max < sizeof(buf) ? max : sizeof(buf));
 
-	if (n) {
-		au_write_rep8(regs, offset, buf, n);
+	/* A device that is gone has not taken them: they stay uncertain. */
+	if (n && au_write_rep8(regs, offset, buf, n) == 0)
 		au_serial_tx_done(port);
-	}
 	return n;
 }

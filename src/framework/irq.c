@@ -7,6 +7,7 @@
  */
 #include "framework/internal.h"
 
+#define IRQ_DPC_RUNS	  8
 #define IRQ_UNCLAIMED_MAX 200u /* in a row */
 #define IRQ_WINDOW_MS	  100u
 #define IRQ_WINDOW_MAX	  20000u /* in one window */
@@ -23,13 +24,13 @@ struct au_irq {
 	struct auf_work kick;
 };
 
-/* Run what is pending, and what that kicks, but not for ever. */
+/* Run what is pending, and what that kicks; then the lane's other sources get their turn. */
 static void irq_dpc(struct au_irq *irq)
 {
 	if (irq->in_dpc || !irq->pending)
 		return;
 	irq->in_dpc = true;
-	for (unsigned int i = 0; irq->pending && i < 64; i++) {
+	for (unsigned int i = 0; irq->pending && i < IRQ_DPC_RUNS; i++) {
 		irq->pending = false;
 		irq->config.dpc(irq);
 	}

@@ -119,6 +119,11 @@ class Peer(threading.Thread):
         with self.lock:
             self.pending += data
 
+    def send_after(self, length, data, seconds=20):
+        """Send once so much has come: the port at the other end is open then."""
+        self.wait(length, seconds)
+        self.send(data)
+
     def run(self):
         self.socket.setblocking(False)
         next_send = 0.0

@@ -140,8 +140,10 @@ def check_streams(report, out, back, far):
 def test_control_run_without_kills_loses_nothing(rig):
     target, far = uart(rig, "process")
     out, back = os.urandom(AMOUNT), os.urandom(AMOUNT)
-    peer = Peer(far, back)
-    report = pump_result(rig, pump(rig, target, out, AMOUNT), 120)
+    peer = Peer(far)
+    child = pump(rig, target, out, AMOUNT)
+    peer.send_after(1, back)
+    report = pump_result(rig, child, 120)
     assert report["error"] == 0
     assert report["data"] == back
     assert peer.wait(AMOUNT, 20) == out
@@ -154,8 +156,9 @@ def test_host_killed_every_200_ms(rig):
     target, far = uart(rig, "process")
     amount = int(6000 * KILL_SECONDS)
     out, back = random.Random(1).randbytes(amount), random.Random(2).randbytes(amount)
-    peer = Peer(far, back, rate=6000)
+    peer = Peer(far, rate=6000)
     child = pump(rig, target, out, amount, idle_ms=4000)
+    peer.send_after(1, back)
     kills, end = 0, time.monotonic() + KILL_SECONDS
     progress, last = [], 0
     while time.monotonic() < end and child.poll() is None:
@@ -229,8 +232,9 @@ def test_manager_dies_under_traffic(rig):
     target = rig.auriga("attach", address).stdout.strip()
     amount = 60000
     out, back = os.urandom(amount), os.urandom(amount)
-    peer = Peer(peers[0], back, rate=10000)
+    peer = Peer(peers[0], rate=10000)
     child = pump(rig, target, out, amount, idle_ms=8000)
+    peer.send_after(1, back)
     rig.wait_for(lambda: len(peer.received) > 2000, 10, "traffic")
     pid = rig.row(target)["pid"]
     rig.stop(manager, signal.SIGKILL)
