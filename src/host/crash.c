@@ -23,7 +23,7 @@
 #define CRASH_THREADS (AU_RECORDER_LANES + 1)
 #define CRASH_FRAMES  64
 
-static const int crash_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP };
+static const int crash_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP };
 
 static struct au_crash *crash_area;
 static struct au_status *crash_status;
@@ -209,6 +209,16 @@ void au_crash_thread(unsigned int lane)
 	sigaltstack(&stack, NULL);
 }
 
+void au_crash_handlers(void)
+{
+	struct sigaction action = { .sa_sigaction = crash_handler };
+
+	action.sa_flags = SA_SIGINFO | SA_ONSTACK | (int)SA_RESETHAND;
+	sigemptyset(&action.sa_mask);
+	for (unsigned int i = 0; i < sizeof(crash_signals) / sizeof(crash_signals[0]); i++)
+		sigaction(crash_signals[i], &action, NULL);
+}
+
 void au_crash_init(struct au_recorder *rec)
 {
 	struct sigaction action = { .sa_sigaction = crash_handler };
@@ -219,8 +229,8 @@ void au_crash_init(struct au_recorder *rec)
 	crash_status = rec->status;
 	action.sa_flags = SA_SIGINFO | SA_ONSTACK | (int)SA_RESETHAND;
 	sigemptyset(&action.sa_mask);
-	for (unsigned int i = 0; i < sizeof(crash_signals) / sizeof(crash_signals[0]); i++)
-		sigaction(crash_signals[i], &action, NULL);
+	sigaction(SIGSYS, &action, NULL);
+	au_crash_handlers();
 }
 
 struct crash_search {

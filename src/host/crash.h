@@ -17,6 +17,10 @@ struct au_recorder;
  */
 void au_crash_init(struct au_recorder *rec);
 
+/** au_crash_handlers - install them again, whatever became of them; that for SIGSYS cannot be
+ * touched any more once seccomp is in force. */
+void au_crash_handlers(void);
+
 /**
  * au_crash_thread - let the calling thread handle its crashes on a stack of their own.
  * @lane: its lane, or AU_CRASH_CONTROL.

@@ -8,6 +8,7 @@
 #include "base/paths.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -105,10 +106,9 @@ static void start_session(struct start_parser *p, struct host_start *start)
 		return;
 	}
 	for (size_t i = 0; i < sizeof(start->session); i++) {
-		unsigned int byte;
+		const char digits[3] = { hex[2 * i], hex[2 * i + 1], 0 };
 
-		sscanf(hex + 2 * i, "%2x", &byte);
-		out[i] = (unsigned char)byte;
+		out[i] = (unsigned char)strtoul(digits, NULL, 16);
 	}
 	start->has_session = true;
 }
@@ -187,7 +187,7 @@ int host_start_parse(const char *text, int fds[AU_MSG_FDS], struct host_start *s
 	start->retained_fresh = start_bool(&p, p.json, "retained_fresh", false);
 	from = start_text(&p, "from", "off");
 	start->failed = !strcmp(from, "failed");
-	if (!start->failed && strcmp(from, "off"))
+	if (!start->failed && strcmp(from, "off") != 0)
 		start_refuse(&p, "from", "neither off nor failed");
 	if (!au_name_valid(start->driver))
 		start_refuse(&p, "driver", "not a driver's name");

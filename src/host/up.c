@@ -106,35 +106,62 @@ static int host_lane_begin(void *arg)
 	return 0;
 }
 
-/* Through the doors, with the driver between them. */
-static int host_load(struct host *host, struct host_failure *why)
+static int host_lane_door_two(void *arg)
+{
+	return au_sandbox_thread(arg);
+}
+
+/* All the threads that there will be. */
+static int host_threads(struct host *host, struct host_failure *why)
+{
+	int err = auf_lane_create(AUF_RUNNER_THREAD, 0, HOST_SPIN_US, &host->recorder, &host->lane);
+
+	if (!err)
+		err = host_mailbox_init(&host->box, host);
+	if (!err)
+		err = auf_lane_call(host->lane, host_lane_begin, NULL);
+	return err ? host_fail(why, "sandbox", err, "cannot start a lane") : 0;
+}
+
+static int host_module(struct host *host, struct host_failure *why)
 {
 	struct au_sandbox *sb = &host->sandbox;
-	int err;
+	int err = au_note_read_fd(sb->module, host->start.module_path, &host->note, why->text,
+				  sizeof(why->text));
 
-	err = au_sandbox_door_one(sb, why->text, sizeof(why->text));
-	if (err)
-		return host_fail(why, "sandbox", err, NULL);
-	err = au_note_read_fd(sb->module, host->start.module_path, &host->note, why->text,
-			      sizeof(why->text));
 	if (!err)
 		err = au_module_load(sb->module_path, &host->module, why->text, sizeof(why->text));
 	if (err)
 		return host_fail(why, "load", err, NULL);
 	host->times.loaded_us = host_us(host);
+	/* Whatever constructors made of the handlers. */
+	au_crash_handlers();
 	au_crash_modules(sb->module_path, host->start.module_path);
-	err = au_sandbox_door_two(sb, why->text, sizeof(why->text));
-	host->start.fds[HOST_FD_MODULE] = -1;
+	return 0;
+}
+
+/* Through the doors, with the driver between them. */
+static int host_doors(struct host *host, struct host_failure *why)
+{
+	struct au_sandbox *sb = &host->sandbox;
+	int err = au_sandbox_enter(sb, why->text, sizeof(why->text));
+
 	if (err)
 		return host_fail(why, "sandbox", err, NULL);
-	err = auf_lane_create(AUF_RUNNER_THREAD, 0, HOST_SPIN_US, &host->recorder, &host->lane);
-	if (!err)
-		err = host_mailbox_init(&host->box, host);
-	if (!err)
-		err = auf_lane_call(host->lane, host_lane_begin, NULL);
+	err = host_threads(host, why);
 	if (err)
-		return host_fail(why, "sandbox", err, "cannot start a lane");
-	err = au_sandbox_door_shut(sb, why->text, sizeof(why->text));
+		return err;
+	err = au_sandbox_door_one(sb, why->text, sizeof(why->text));
+	if (err)
+		return host_fail(why, "sandbox", err, NULL);
+	err = host_module(host, why);
+	if (err)
+		return err;
+	err = auf_lane_call(host->lane, host_lane_door_two, sb);
+	if (err)
+		return host_fail(why, "sandbox", err, sb->layers[AU_LAYER_LANDLOCK].detail);
+	err = au_sandbox_door_two(sb, why->text, sizeof(why->text));
+	host->start.fds[HOST_FD_MODULE] = -1;
 	if (err)
 		return host_fail(why, "sandbox", err, NULL);
 	host->times.sandboxed_us = host_us(host);
@@ -234,7 +261,7 @@ int host_up(struct host *host, const char *pid_ns, struct host_failure *why)
 	if (err)
 		return err;
 	host_sandbox(host, pid_ns);
-	err = host_load(host, why);
+	err = host_doors(host, why);
 	if (err)
 		return err;
 	err = host_retained(host, why);

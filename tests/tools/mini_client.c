@@ -4,6 +4,7 @@
 
 #include "auriga/raw.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,13 @@
 size_t mini_unhex(const char *text, unsigned char *out, size_t size)
 {
 	size_t n = 0;
-	unsigned int byte;
 
-	while (n < size && sscanf(text + 2 * n, "%2x", &byte) == 1)
-		out[n++] = (unsigned char)byte;
+	while (n < size && isxdigit((unsigned char)text[2 * n]) &&
+	       isxdigit((unsigned char)text[2 * n + 1])) {
+		const char digits[3] = { text[2 * n], text[2 * n + 1], 0 };
+
+		out[n++] = (unsigned char)strtoul(digits, NULL, 16);
+	}
 	return n;
 }
 

@@ -50,7 +50,7 @@ void mini_say(json_t *o)
 	json_decref(o);
 }
 
-static void mini_die(const char *fmt, ...)
+static _Noreturn void mini_die(const char *fmt, ...)
 {
 	va_list args;
 
@@ -68,6 +68,11 @@ static int mini_memfd(const char *name, size_t size)
 	if (fd < 0)
 		mini_die("memfd of %zu bytes: %s", size, strerror(-fd));
 	return fd;
+}
+
+static uint32_t mini_number(const char *text)
+{
+	return (uint32_t)strtoul(text, NULL, 0);
 }
 
 /* ------------------------------------------------------------------------ the host */
@@ -295,36 +300,36 @@ static void do_start(struct mini *m, char **a)
 
 static void do_open(struct mini *m, char **a)
 {
-	mini_channel_open(m, (uint32_t)atoi(a[0]), (uint32_t)atoi(a[1]), (uint32_t)atoi(a[2]),
-			  (uint32_t)atoi(a[3]));
+	mini_channel_open(m, mini_number(a[0]), mini_number(a[1]), mini_number(a[2]),
+			  mini_number(a[3]));
 }
 
 static void do_io(struct mini *m, char **a)
 {
-	mini_channel_io(m, (uint32_t)atoi(a[0]), (uint16_t)atoi(a[1]), strtoull(a[2], NULL, 0),
+	mini_channel_io(m, mini_number(a[0]), (uint16_t)mini_number(a[1]), strtoull(a[2], NULL, 0),
 			a[3]);
 }
 
 static void do_flood(struct mini *m, char **a)
 {
-	mini_channel_flood(m, (uint32_t)atoi(a[0]), strtoull(a[1], NULL, 0), (uint32_t)atoi(a[2]));
+	mini_channel_flood(m, mini_number(a[0]), strtoull(a[1], NULL, 0), mini_number(a[2]));
 }
 
 static void do_close(struct mini *m, char **a)
 {
-	mini_send_channel(m, AU_HM_CLOSE, (uint32_t)atoi(a[0]));
+	mini_send_channel(m, AU_HM_CLOSE, mini_number(a[0]));
 }
 
 /* The client dies: its doorbell closes, and nobody tells the host. */
 static void do_vanish(struct mini *m, char **a)
 {
-	mini_channel_vanish(m, (uint32_t)atoi(a[0]));
+	mini_channel_vanish(m, mini_number(a[0]));
 }
 
 /* The client stops; its requests go on. */
 static void do_freeze(struct mini *m, char **a)
 {
-	mini_channel_freeze(m, (uint32_t)atoi(a[0]));
+	mini_channel_freeze(m, mini_number(a[0]));
 }
 
 static void do_stop(struct mini *m, char **a)
@@ -341,12 +346,12 @@ static void do_query(struct mini *m, char **a)
 
 static void do_kill(struct mini *m, char **a)
 {
-	kill(m->pid, atoi(a[0]));
+	kill(m->pid, (int)mini_number(a[0]));
 }
 
 static void do_beat(struct mini *m, char **a)
 {
-	struct au_hm_beat msg = { .head.type = AU_HM_BEAT, .seq = (uint32_t)atoi(a[0]) };
+	struct au_hm_beat msg = { .head.type = AU_HM_BEAT, .seq = mini_number(a[0]) };
 
 	au_msg_send(m->control, &msg, sizeof(msg), NULL, 0);
 }
@@ -403,7 +408,7 @@ static void do_message(struct mini *m, char **a)
 	struct au_msg_head *head = (struct au_msg_head *)bytes;
 	size_t n = mini_unhex(a[1], bytes + sizeof(*head), sizeof(bytes) - sizeof(*head));
 
-	head->type = (uint16_t)atoi(a[0]);
+	head->type = (uint16_t)mini_number(a[0]);
 	au_msg_send(m->control, bytes, n + sizeof(*head), NULL, 0);
 }
 
@@ -460,7 +465,7 @@ static void mini_command(struct mini *m, char *line)
 	if (!count)
 		return;
 	for (unsigned int i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (strcmp(args[0], commands[i].name))
+		if (strcmp(args[0], commands[i].name) != 0)
 			continue;
 		if (count - 1 != commands[i].args)
 			mini_die("%s takes %u arguments", args[0], commands[i].args);
@@ -506,9 +511,9 @@ static void mini_option(struct mini *m, char *text)
 		mini_die("%s: not key=value", text);
 	*value++ = 0;
 	if (!strcmp(text, "uid"))
-		m->uid = (uid_t)atoi(value);
+		m->uid = mini_number(value);
 	else if (!strcmp(text, "gid"))
-		m->gid = (gid_t)atoi(value);
+		m->gid = mini_number(value);
 	else if (!strcmp(text, "without"))
 		mini_without(m, value);
 	else if (!strcmp(text, "name"))
@@ -520,11 +525,11 @@ static void mini_option(struct mini *m, char *text)
 	else if (!strcmp(text, "listen"))
 		mini_listen(m, value);
 	else if (!strcmp(text, "stdio"))
-		m->stdio = atoi(value);
+		m->stdio = mini_number(value);
 	else if (!strcmp(text, "cgroup"))
-		m->use_cgroup = atoi(value);
+		m->use_cgroup = mini_number(value);
 	else if (!strcmp(text, "timeout"))
-		alarm((unsigned int)atoi(value));
+		alarm(mini_number(value));
 	else
 		mini_die("no option %s", text);
 }

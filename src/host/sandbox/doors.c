@@ -71,21 +71,20 @@ static int doors_failed(struct au_sandbox *sb, enum au_layer layer, int err, cha
 	return err;
 }
 
-int au_sandbox_door_one(struct au_sandbox *sb, char *error, size_t error_size)
+int au_sandbox_enter(struct au_sandbox *sb, char *error, size_t error_size)
 {
 	/*
 	 * In this order: what needs privilege, then privilege, then what would forbid the rest.
 	 * Landlock and seccomp can be had without privilege once no_new_privs is set.
 	 */
 	static const struct {
-		enum au_layer layer;
 		int (*fn)(struct au_sandbox *sb);
-		bool essential;
+		enum au_layer layer;
 	} steps[] = {
-		{ AU_LAYER_RLIMITS, au_sandbox_rlimits, true },
-		{ AU_LAYER_CAPABILITIES, au_sandbox_capabilities, true },
-		{ AU_LAYER_NO_NEW_PRIVS, au_sandbox_no_new_privs, true },
-		{ AU_LAYER_DUMPABLE, au_sandbox_dumpable, true },
+		{ au_sandbox_rlimits, AU_LAYER_RLIMITS },
+		{ au_sandbox_capabilities, AU_LAYER_CAPABILITIES },
+		{ au_sandbox_no_new_privs, AU_LAYER_NO_NEW_PRIVS },
+		{ au_sandbox_dumpable, AU_LAYER_DUMPABLE },
 	};
 	int err;
 
@@ -99,14 +98,24 @@ int au_sandbox_door_one(struct au_sandbox *sb, char *error, size_t error_size)
 	au_sandbox_root(sb);
 	for (unsigned int i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		err = steps[i].fn(sb);
-		if (err && steps[i].essential)
+		if (err)
 			return doors_failed(sb, steps[i].layer, err, error, error_size);
 	}
 	au_sandbox_landlock(sb, sb->library >= 0 ? sb->library : sb->module);
-	err = au_sandbox_seccomp(sb, AU_SECCOMP_LOAD);
-	if (err)
-		return doors_failed(sb, AU_LAYER_SECCOMP, err, error, error_size);
 	return 0;
+}
+
+int au_sandbox_door_one(struct au_sandbox *sb, char *error, size_t error_size)
+{
+	int err = au_sandbox_seccomp(sb, AU_SECCOMP_LOAD);
+
+	return err ? doors_failed(sb, AU_LAYER_SECCOMP, err, error, error_size) : 0;
+}
+
+/* Landlock is a thread's own matter. */
+int au_sandbox_thread(struct au_sandbox *sb)
+{
+	return sb->layers[AU_LAYER_LANDLOCK].in_force ? au_sandbox_landlock(sb, -1) : 0;
 }
 
 int au_sandbox_door_two(struct au_sandbox *sb, char *error, size_t error_size)
@@ -117,20 +126,11 @@ int au_sandbox_door_two(struct au_sandbox *sb, char *error, size_t error_size)
 	if (err)
 		return doors_failed(sb, AU_LAYER_ROOT, err, error, error_size);
 	close(sb->module);
-	if (sb->layers[AU_LAYER_LANDLOCK].in_force) {
-		err = au_sandbox_landlock(sb, -1);
-		if (err)
-			return doors_failed(sb, AU_LAYER_LANDLOCK, err, error, error_size);
-	}
+	err = au_sandbox_thread(sb);
+	if (err)
+		return doors_failed(sb, AU_LAYER_LANDLOCK, err, error, error_size);
 	err = au_sandbox_seccomp(sb, AU_SECCOMP_SERVE);
 	if (err)
 		return doors_failed(sb, AU_LAYER_SECCOMP, err, error, error_size);
 	return 0;
-}
-
-int au_sandbox_door_shut(struct au_sandbox *sb, char *error, size_t error_size)
-{
-	int err = au_sandbox_seccomp(sb, AU_SECCOMP_SHUT);
-
-	return err ? doors_failed(sb, AU_LAYER_SECCOMP, err, error, error_size) : 0;
 }

@@ -4,8 +4,7 @@
  *
  * The driver's ELF constructors run between the two doors, in the same address space as all that
  * is written here: what must hold against a hostile driver is in force before the first door
- * closes. The second one takes away what only loading needed. Both are passed by the main thread
- * while it is the only one; threads made afterwards inherit everything.
+ * closes. The second one takes away what only loading needed.
  *
  * A layer that cannot be had (no root, an old kernel) is left out, and says so and why. A layer
  * that root cannot be refused is essential: without it the host does not load the driver.
@@ -64,13 +63,19 @@ struct au_sandbox {
 	bool user_ns;
 };
 
-/** au_sandbox_door_one - everything that must hold when the driver's constructors run.
- * @error: one line. Return: 0 or a negative errno: an essential layer is missing. */
+/**
+ * au_sandbox_enter - the first door, up to the last step: what threads inherit. The process has one
+ * thread; the others are made after this.
+ * @error: one line. Return: 0 or a negative errno: an essential layer is missing.
+ */
+int au_sandbox_enter(struct au_sandbox *sb, char *error, size_t error_size);
+/** au_sandbox_door_one - the last step, for all threads: there will be no more. Then load. */
 int au_sandbox_door_one(struct au_sandbox *sb, char *error, size_t error_size);
-/** au_sandbox_door_two - what only loading needed goes. Before there are threads. */
+/** au_sandbox_thread - the part of the second door that each other thread passes by itself, before
+ * the main thread does. */
+int au_sandbox_thread(struct au_sandbox *sb);
+/** au_sandbox_door_two - what only loading needed goes, for all threads. */
 int au_sandbox_door_two(struct au_sandbox *sb, char *error, size_t error_size);
-/** au_sandbox_door_shut - no more threads either. After the last one was made; holds for all. */
-int au_sandbox_door_shut(struct au_sandbox *sb, char *error, size_t error_size);
 
 /* The layers, one a file. Each returns 0, or a negative errno with the reason in its state. */
 
@@ -95,7 +100,6 @@ int au_sandbox_landlock(struct au_sandbox *sb, int allowed);
 enum au_seccomp_stage {
 	AU_SECCOMP_LOAD,  /* loading a driver, and the rest of the way */
 	AU_SECCOMP_SERVE, /* no files, no executable memory, none of the doors' own calls */
-	AU_SECCOMP_SHUT,  /* no threads */
 };
 int au_sandbox_seccomp(struct au_sandbox *sb, enum au_seccomp_stage stage);
 

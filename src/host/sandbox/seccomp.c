@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Three filters, one on top of the other; the strictest answer counts.
+ * Two filters, one on top of the other; the stricter answer counts.
  *
  * The first is the list of what is allowed; it is in force when the driver's constructors run and
- * for ever after. The second takes away what only loading needed, the third the making of threads.
+ * for ever after. The second takes away what only loading needed. All threads are there by then.
  *
  * What is not allowed ends the host with SIGSYS, after the crash handler has noted which call it
  * was. Some calls that libraries make out of habit are refused with an error instead: finding no
@@ -63,6 +63,10 @@ struct seccomp_rule {
 		{                                 \
 			__VA_ARGS__               \
 		}                                 \
+	}
+#define IS_NOT(n, value)                                 \
+	{                                                \
+		n, SCMP_CMP_NE, (scmp_datum_t)(value), 0 \
 	}
 /* Argument @n under @mask is @value. */
 #define MASKED(n, mask, value)                                                     \
@@ -144,7 +148,8 @@ static const struct seccomp_rule seccomp_loading[] = {
 	ALLOW(sysinfo),
 	ALLOW(uname),
 	ALLOW(getrandom),
-	/* Memory: executable only when it is not writable, and never made so later. */
+	/* Memory: executable only when it is of a file and not writable, and never made so later.
+	 */
 	ALLOW(brk),
 	ALLOW(munmap),
 	ALLOW(mremap),
@@ -152,17 +157,20 @@ static const struct seccomp_rule seccomp_loading[] = {
 	ALLOW(membarrier),
 	ALLOW_IF(mmap, MASKED(2, PROT_WRITE | PROT_EXEC, 0)),
 	ALLOW_IF(mmap, MASKED(2, PROT_WRITE | PROT_EXEC, PROT_WRITE)),
-	ALLOW_IF(mmap, MASKED(2, PROT_WRITE | PROT_EXEC, PROT_EXEC)),
+	{ SCMP_SYS(mmap),
+	  SCMP_ACT_ALLOW,
+	  2,
+	  { MASKED(2, PROT_WRITE | PROT_EXEC, PROT_EXEC), MASKED(3, MAP_ANONYMOUS, 0) } },
 	ALLOW_IF(mprotect, MASKED(2, PROT_EXEC, 0)),
 	/* Signals to oneself, threads, the end. */
-	ALLOW(rt_sigaction),
+	/* What notes a forbidden call is not to be replaced by the one who makes it. */
+	ALLOW_IF(rt_sigaction, IS_NOT(0, SIGSYS)),
 	ALLOW(rt_sigprocmask),
 	ALLOW(rt_sigreturn),
 	ALLOW(sigaltstack),
 	ALLOW(set_robust_list),
 	ALLOW(set_tid_address),
 	ALLOW(rseq),
-	ALLOW_IF(clone, IS(0, SECCOMP_THREAD)),
 	ALLOW_IF(prctl, IS(0, PR_SET_NAME)),
 	ALLOW_IF(prctl, IS(0, PR_SET_VMA)),
 	ALLOW(exit),
@@ -175,6 +183,7 @@ static const struct seccomp_rule seccomp_loading[] = {
 	{ 446, SCMP_ACT_ALLOW }, /* landlock_restrict_self */
 	/* Habits of libraries. */
 	REFUSE(clone3, ENOSYS),
+	{ SCMP_SYS(clone), SCMP_ACT_ERRNO(EAGAIN), 1, { IS(0, SECCOMP_THREAD) } },
 	REFUSE(open, EACCES),
 	REFUSE(access, EACCES),
 	REFUSE(faccessat, EACCES),
@@ -197,18 +206,9 @@ static const struct seccomp_rule seccomp_loading[] = {
 };
 
 static const struct seccomp_rule seccomp_serving[] = {
-	REFUSE(openat, EACCES),
-	DIE(chdir),
-	DIE_IF(mmap, MASKED(2, PROT_EXEC, PROT_EXEC)),
-	/* What notes a forbidden call is not to be replaced by the one who made it. */
-	DIE_IF(rt_sigaction, IS(0, SIGSYS)),
-	{ 444, SCMP_ACT_TRAP },
-	{ 446, SCMP_ACT_TRAP },
-};
-
-static const struct seccomp_rule seccomp_shutting[] = {
-	DIE(clone),
-	DIE(seccomp),
+	REFUSE(openat, EACCES), DIE(chdir),
+	DIE(seccomp),		DIE_IF(mmap, MASKED(2, PROT_EXEC, PROT_EXEC)),
+	{ 444, SCMP_ACT_TRAP }, { 446, SCMP_ACT_TRAP },
 };
 
 static const struct {
@@ -222,7 +222,6 @@ static const struct {
 	}
 	[AU_SECCOMP_LOAD] = STAGE(SCMP_ACT_TRAP, seccomp_loading),
 	[AU_SECCOMP_SERVE] = STAGE(SCMP_ACT_ALLOW, seccomp_serving),
-	[AU_SECCOMP_SHUT] = STAGE(SCMP_ACT_ALLOW, seccomp_shutting),
 };
 
 static int seccomp_fill(scmp_filter_ctx ctx, enum au_seccomp_stage stage)
@@ -253,7 +252,7 @@ int au_sandbox_seccomp(struct au_sandbox *sb, enum au_seccomp_stage stage)
 	err = seccomp_fill(ctx, stage);
 	if (!err)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
-	/* All threads: also one that a constructor has made. */
+	/* All threads, which is to say the lanes as well. */
 	if (!err)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (!err)
@@ -264,8 +263,6 @@ int au_sandbox_seccomp(struct au_sandbox *sb, enum au_seccomp_stage stage)
 	if (err)
 		return au_layer_set(sb, AU_LAYER_SECCOMP, err, "%s",
 				    err == -EACCES ? "needs no-new-privs or root" : strerror(-err));
-	return au_layer_set(sb, AU_LAYER_SECCOMP, 0, "%s",
-			    stage == AU_SECCOMP_LOAD	? "as for loading"
-			    : stage == AU_SECCOMP_SERVE ? "as for serving, threads"
-							: "as for serving");
+	return au_layer_set(sb, AU_LAYER_SECCOMP, 0,
+			    stage == AU_SECCOMP_LOAD ? "as for loading" : "as for serving");
 }
