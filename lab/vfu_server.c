@@ -135,7 +135,7 @@ static bool take_fds(struct vfu_session *s, struct msghdr *msg)
 	return fits;
 }
 
-/* Return: false when there is nothing more to read now. */
+/* Return: whether there may be more to read now; the event comes again if there is after all. */
 static bool receive(struct vfu_session *s)
 {
 	union {
@@ -161,15 +161,19 @@ static bool receive(struct vfu_session *s)
 		vfu_drop(s, "it passed more descriptors than the lab takes");
 		return false;
 	}
-	return true;
+	return (size_t)n == iov.iov_len;
 }
 
 static void session_input(struct vfu_session *s)
 {
 	for (int i = 0; i < 4 && !s->dead && !s->stalled && s->state != VFU_CLOSING; i++) {
-		if (!receive(s))
+		bool more = receive(s);
+
+		if (s->dead || s->eof)
 			break;
 		execute_input(s);
+		if (!more)
+			break;
 	}
 	if (s->eof && !s->dead && !s->stalled)
 		session_end(s);
