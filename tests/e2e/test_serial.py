@@ -183,9 +183,10 @@ def test_settings_come_back_without_a_dtr_glitch(rig):
     """After a kill the line settings are as before, and DTR and RTS never fall."""
     log = rig.rundir / "registers.log"
     target, far = uart(rig, "process", log=log)
-    rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)
+    child = rig.start("auriga", "export", target, "rfc2217", "--listen", "127.0.0.1:0", ready=True)
     peer = Peer(far)
-    with serial.Serial(str(rig.rundir / "tty"), 9600, bytesize=7, parity="E", timeout=10) as port:
+    with serial.serial_for_url(child.first_line.split()[0], 9600, bytesize=7, parity="E",
+                               timeout=10) as port:
         port.write(b"before")
         assert peer.wait(6, 10) == b"before"
         mark = len(log.read_text().splitlines())
@@ -248,6 +249,7 @@ def test_manager_dies_under_traffic(rig):
     report = pump_result(rig, child, 60)
     assert report["error"] == 0
     check_streams(report, out, back, peer.wait(amount, 5))
+    print((rig.rundir / "aurigad.log").read_text()[-3000:])
     assert report["generation"] == 2
     peer.close()
 
