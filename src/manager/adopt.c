@@ -380,7 +380,7 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 	dev->generation = saved->generation;
 	dev->restarts = saved->restarts;
 	dev->budget.tokens = saved->tokens;
-	if (saved->slot < mgr->uid_count)
+	if (saved->slot < mgr->uid_count / MGR_UIDS_PER_DEVICE)
 		dev->slot = saved->slot;
 	memcpy(dev->units, saved->units, sizeof(dev->units));
 	dev->unit_count = saved->unit_count;

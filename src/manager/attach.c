@@ -95,7 +95,7 @@ static int attach_driver(struct mgr_device *dev, bool by_path, char *error, size
 
 static int attach_slot(struct mgr_device *dev, char *error, size_t error_size)
 {
-	for (unsigned int slot = 0; slot < dev->mgr->uid_count; slot++) {
+	for (unsigned int slot = 0; slot < dev->mgr->uid_count / MGR_UIDS_PER_DEVICE; slot++) {
 		bool used = false;
 
 		au_list_for_each (node, &dev->mgr->devices)

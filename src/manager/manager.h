@@ -30,25 +30,28 @@ struct mgr_device;
 struct mgr_open_job;
 struct mgr_listener;
 
-#define MGR_UNITS	16
-#define MGR_TEXT	320
-#define MGR_HISTORY	32
-#define MGR_RECOVERIES	32
-#define MGR_CLIENTS_MAX 200	    /* connections per device */
-#define MGR_POOL_MAX	(64u << 20) /* bytes of one client's pool */
-#define MGR_BEAT_MS	300	    /* between signs of life */
-#define MGR_HANG_MS	600	    /* a beat unanswered for so long is a hang */
-#define MGR_START_MS	10000	    /* from spawn to AU_HM_READY */
-#define MGR_STOP_MS	5000	    /* from AU_HM_STOP to exit */
-#define MGR_OPEN_MS	2000	    /* to open a session with a device server */
-#define MGR_HELLO_MS	5000	    /* from connect to hello */
-#define MGR_REJOIN_MS	5000	    /* for clients after the manager's death */
-#define MGR_UID_FIRST	1900000000u /* default range of hosts' uids */
-#define MGR_UID_COUNT	1000u
-#define MGR_UID_RANGES	200000u /* one for each runtime directory */
+#define MGR_UNITS	    16
+#define MGR_TEXT	    320
+#define MGR_HISTORY	    32
+#define MGR_RECOVERIES	    32
+#define MGR_CLIENTS_MAX	    200		/* connections per device */
+#define MGR_POOL_MAX	    (64u << 20) /* bytes of one client's pool */
+#define MGR_BEAT_MS	    300		/* between signs of life */
+#define MGR_HANG_MS	    600		/* a beat unanswered for so long is a hang */
+#define MGR_START_MS	    10000	/* from spawn to AU_HM_READY */
+#define MGR_STOP_MS	    5000	/* from AU_HM_STOP to exit */
+#define MGR_OPEN_MS	    2000	/* to open a session with a device server */
+#define MGR_HELLO_MS	    5000	/* from connect to hello */
+#define MGR_REJOIN_MS	    5000	/* for clients after the manager's death */
+#define MGR_UID_FIRST	    1900000000u /* default range of hosts' uids */
+#define MGR_UID_COUNT	    1000u
+#define MGR_UIDS_PER_DEVICE 2u
+#define MGR_UID_RANGES	    200000u /* one for each runtime directory */
 
 /**
  * struct mgr - the manager.
+ * @uid_first, @uid_count: for hosts, two for each device, taken in turns: a host that died after
+ *its manager did counts as a process of its uid until init has reaped it.
  * @as_root: it can give hosts uids of their own.
  * @dying: hosts without a device: killed, not yet reaped.
  * @tick_ns: when supervision last looked.
@@ -151,6 +154,8 @@ void mgr_host_free(struct mgr_host *host);
 /** mgr_host_send - send a message. Return: 0; -EAGAIN when it does not read. */
 int mgr_host_send(struct mgr_host *host, void *msg, size_t length, const int *fds,
 		  unsigned int fd_count);
+/** mgr_host_uid - the uid that the host of this generation runs as, when the manager is root. */
+uid_t mgr_host_uid(const struct mgr_device *dev, uint32_t generation);
 /** mgr_host_start - send AU_HM_START with everything. */
 int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, int session_fd,
 		   char *error, size_t error_size);
