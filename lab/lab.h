@@ -43,31 +43,31 @@ struct lab_func {
 	uint32_t class_code; /* base class, subclass, programming interface */
 
 	/* Configuration space: config.c */
-	uint64_t ecam;
 	uint16_t config_size;
+	uint16_t command; /* as the client sees it */
+	uint64_t ecam;
 	struct lab_bar bar[LAB_NUM_BARS];
 	uint32_t bar_reg[LAB_NUM_BARS]; /* as the client wrote and reads them */
 	uint32_t bar_mask[LAB_NUM_BARS], bar_type[LAB_NUM_BARS];
-	uint16_t command; /* as the client sees it */
 	uint8_t cap_pm, cap_exp, cap_msi, cap_msix;
 	uint8_t msi_len;
 	bool has_flr;
 	bool d3; /* not in D0: its BARs do not answer */
+	bool resetting;
 
 	/* The interrupt line: intx.c */
 	uint8_t pin; /* 1 is INTA, 0: none */
-	int gsi;     /* -1: not known, looked at on every change */
-	int irq_fd;
 	bool irq_masked;
+	int gsi; /* -1: not known, looked at on every change */
+	int irq_fd;
 
 	/* The socket: vfu_server.c */
+	unsigned int num_sessions;
 	struct lab_source listen;
 	char *path;
 	struct vfu_session *session; /* who uses the function */
-	unsigned int inflight_ops;
 	size_t inflight_bytes;
-	unsigned int num_sessions;
-	bool resetting;
+	unsigned int inflight_ops;
 };
 
 /** struct lab - one machine. */
