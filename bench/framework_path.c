@@ -35,7 +35,7 @@ the_requests(struct au_lane *lane, struct auf_handle *handle, unsigned long coun
 	}
 }
 
-static void fail(const char *what)
+static _Noreturn void fail(const char *what)
 {
 	fprintf(stderr, "framework_path: %s\n", what);
 	exit(1);

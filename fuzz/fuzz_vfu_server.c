@@ -173,7 +173,7 @@ static void send_irq(uint8_t how)
 {
 	char line[32];
 	int n = snprintf(line, sizeof(line), "IRQ %s %d\n", how & 0x80 ? "raise" : "lower",
-			 how & 0x7f);
+			 how & 0x7fu);
 
 	if (!frozen)
 		CHECK(send(qemu, line, (size_t)n, MSG_NOSIGNAL) == n);

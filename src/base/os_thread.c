@@ -149,7 +149,7 @@ void au_os_timer_set(int fd, int timeout_ms)
 	if (timeout_ms >= 0) {
 		when.it_value.tv_sec = timeout_ms / 1000;
 		/* 0 would mean never */
-		when.it_value.tv_nsec = timeout_ms % 1000 * 1000000l + (timeout_ms == 0);
+		when.it_value.tv_nsec = timeout_ms % 1000 * 1000000L + (timeout_ms == 0);
 	}
 	timerfd_settime(fd, 0, &when, NULL);
 }

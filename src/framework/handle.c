@@ -120,15 +120,16 @@ void auf_device_settle_handles(struct au_device *dev)
 
 void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), void *context)
 {
-	struct au_device *dev = handle->unit ? handle->unit->dev : NULL;
+	struct au_device *dev;
 
 	handle->closing = true;
 	handle->closed = closed;
 	handle->closed_context = context;
-	if (!dev) {
+	if (!handle->unit) {
 		auf_handle_settle(handle);
 		return;
 	}
+	dev = handle->unit->dev;
 	au_trace(dev->lane->recorder, dev->lane->index, handle_close, handle->unit->index,
 		 handle->outstanding, 0);
 	dev->sweeping++;

@@ -275,11 +275,12 @@ static void test_gate_cancel_put_aside(void **state)
 /* A client that dies instead of replaying is not waited for; a late one is served all the same. */
 static void test_gate_client_dies(void **state)
 {
-	struct au_chan_gate gate = { .closed = true, .waiting = 1, .replayed = count_replayed };
+	static struct au_chan_gate gate; /* the host that teardown kills still knows it */
 	struct pair *pair = *state;
 	struct au_io io = { 0 };
 	struct host *h;
 
+	gate = (struct au_chan_gate){ .closed = true, .waiting = 1, .replayed = count_replayed };
 	submit(pair, &io, 1);
 	all_replayed = 0;
 	h = host_start(pair, 2, true, &gate);
