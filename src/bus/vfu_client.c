@@ -195,8 +195,7 @@ static int client_quiet(struct vfu *vfu, uint32_t num_irqs, struct au_bus_sessio
 	if (!vfu->bus.gone && vfu->bus.regions[AU_BUS_REGION_CONFIG].size < PCI_STD_HEADER_SIZEOF)
 		return vfu_broken(vfu, "a configuration space of less than %u bytes",
 				  PCI_STD_HEADER_SIZEOF);
-	if (!vfu->bus.gone &&
-	    au_pci_ids(&vfu->bus, &session->vendor_device, &session->class_code))
+	if (!vfu->bus.gone && au_pci_ids(&vfu->bus, &session->vendor_device, &session->class_code))
 		return vfu_gone(vfu, -ENODEV,
 				"the device does not answer: it is dead or unplugged");
 	au_pci_quiet(&vfu->bus);
