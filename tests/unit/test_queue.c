@@ -248,8 +248,8 @@ static void test_states_all(void **state)
 {
 	/* with nothing there every change settles at once */
 	fw_up(NULL);
-	for (int from = 0; from < 4; from++)
-		for (int to = 0; to < 4; to++) {
+	for (unsigned int from = 0; from < 4; from++)
+		for (unsigned int to = 0; to < 4; to++) {
 			int want = from == AU_QUEUE_STOPPED && to == AU_QUEUE_DRAINING ? -AU_EINVAL
 										       : 0;
 
@@ -259,7 +259,7 @@ static void test_states_all(void **state)
 			fw.trace[0] = '\0';
 			assert_int_equal(au_queue_set_state(fw.queue[0], to), want);
 			if (to && !want)
-				assert_int_equal(fw.trace[7], '0' + to);
+				assert_int_equal(fw.trace[7], '0' + (int)to);
 		}
 	assert_int_equal(au_queue_set_state(fw.queue[0], 4), -AU_EINVAL);
 	au_queue_set_state(fw.queue[0], AU_QUEUE_READY);
