@@ -378,6 +378,11 @@ struct au_device {
 	struct auf_source bus_source;
 	struct au_list bus_node; /* in lane->buses */
 	bool bus_told;
+	struct {
+		struct auf_timeout timeout;
+		uint64_t looked_ms;
+		bool looking;
+	} presence;
 	void *retained;
 	size_t retained_size;
 	bool retained_fresh;
@@ -423,6 +428,12 @@ void auf_irq_disconnect(struct au_device *dev);
 void auf_irq_init(struct au_device *dev);
 /** auf_irq_free - free what au_irq_create() made. */
 void auf_irq_free(struct au_device *dev);
+/** auf_presence_start - the device is up: look now and then whether it is still there. */
+void auf_presence_start(struct au_device *dev);
+/** auf_presence_stop - it goes down. */
+void auf_presence_stop(struct au_device *dev);
+/** auf_presence_suspect - a register read all-ones: look at once, but not all the time. */
+void auf_presence_suspect(struct au_device *dev);
 /** auf_regs_free - free all windows. */
 void auf_regs_free(struct au_device *dev);
 /** auf_timers_stop - stop all timers and work, for good. */

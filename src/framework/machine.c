@@ -39,6 +39,7 @@ static int machine_restore(struct au_device *dev)
 static int machine_open(struct au_device *dev)
 {
 	auf_device_open_queues(dev);
+	auf_presence_start(dev);
 	return 0;
 }
 
@@ -56,6 +57,7 @@ static int machine_io_stop(struct au_device *dev)
 
 static int machine_close(struct au_device *dev)
 {
+	auf_presence_stop(dev);
 	auf_device_close_queues(dev);
 	return 0;
 }

@@ -89,9 +89,13 @@ uint64_t au_regs_read(struct au_regs *window, uint64_t offset, uint32_t width)
 		return regs_ones(width);
 	err = regs->dev->bus->ops->read(regs->dev->bus, regs->region, regs->offset + offset, width,
 					&value);
-	if (err)
+	if (err) {
 		auf_bus_check(regs->dev);
-	return err ? regs_ones(width) : value;
+		return regs_ones(width);
+	}
+	if (unlikely(value == regs_ones(width)))
+		auf_presence_suspect(regs->dev);
+	return value;
 }
 
 static void regs_write(struct au_regs *window, uint64_t offset, uint32_t width, uint64_t value,

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whether the device is still there. A device that was pulled out, or whose model has died, answers
+ * all-ones to everything, and an interrupt that would say so never comes. So a register that reads
+ * all-ones is held against the vendor ID, which cannot; and while somebody waits for the device,
+ * the vendor ID is looked at every second.
+ */
+#include "bus/bus.h"
+#include "framework/internal.h"
+
+#define PRESENCE_MS	    1000u
+#define PRESENCE_SUSPECT_MS 100u
+
+static void presence_look(struct au_device *dev)
+{
+	uint64_t vendor = 0;
+
+	dev->presence.looked_ms = dev->lane->now_ms;
+	if (dev->bus->gone || dev->presence.looking)
+		return;
+	dev->presence.looking = true;
+	if (dev->bus->ops->read(dev->bus, AU_BUS_REGION_CONFIG, 0, 2, &vendor) != 0) {
+		auf_bus_check(dev);
+	} else if (vendor == 0xffff) {
+		au_log(dev, AU_LOG_ERROR, "the device is gone: its vendor ID reads all-ones");
+		dev->bus_told = true;
+		auf_machine_event(dev, EVENT_SURPRISE);
+	}
+	dev->presence.looking = false;
+}
+
+static void presence_waits(struct auf_request *r, void *waiting)
+{
+	*(bool *)waiting = true;
+}
+
+static void presence_due(struct auf_timeout *timeout)
+{
+	struct au_device *dev = AU_CONTAINER(timeout, struct au_device, presence.timeout);
+	bool waiting = false;
+
+	auf_timeout_set(dev->lane, timeout, PRESENCE_MS);
+	auf_device_sweep(dev, presence_waits, &waiting);
+	if (waiting)
+		presence_look(dev);
+}
+
+void auf_presence_start(struct au_device *dev)
+{
+	if (!dev->bus)
+		return;
+	dev->presence.timeout.fn = presence_due;
+	auf_timeout_set(dev->lane, &dev->presence.timeout, PRESENCE_MS);
+}
+
+void auf_presence_stop(struct au_device *dev)
+{
+	auf_timeout_clear(dev->lane, &dev->presence.timeout);
+}
+
+void auf_presence_suspect(struct au_device *dev)
+{
+	if (dev->lane->now_ms - dev->presence.looked_ms >= PRESENCE_SUSPECT_MS)
+		presence_look(dev);
+}
