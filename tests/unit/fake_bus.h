@@ -166,6 +166,8 @@ static inline void fake_reset(void)
 	fake.bus.ops = &fake_ops;
 	fake.bus.regions[0].size = sizeof(fake.bar);
 	fake.bus.regions[AU_BUS_REGION_CONFIG].size = sizeof(fake.config);
+	fake.config[0] = 0x36; /* a vendor */
+	fake.config[1] = 0x1b;
 	fake.irq_fd = -1;
 	fake.wait_fd = au_os_wake_create();
 	snprintf(fake.bus.address, sizeof(fake.bus.address), "fake:0");

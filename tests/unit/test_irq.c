@@ -226,6 +226,37 @@ static void test_hang_up(void **state)
 	fw_down();
 }
 
+/* The device is dead, its server is not: everything reads all-ones, no interrupt ever comes. */
+static void test_silent_death_under_a_request(void **state)
+{
+	fw_up(with_fake_bus);
+	memset(fake.config, 0xff, sizeof(fake.config));
+	fw_pass(3000); /* nobody waits for it: nobody looks */
+	fw_pass(2);
+	fw_expect("");
+	fw_send(1);
+	fw_pass(1100);
+	fw_pass(2);
+	fw_expect("deliver1 surprise_removed <gone> io_stop disconnect d0_exit release ");
+	fw_expect_done(0, 1, -ENODEV);
+	assert_non_null(strstr(fw.line, "its vendor ID reads all-ones"));
+	fw_down();
+}
+
+static void test_all_ones_register(void **state)
+{
+	fw_up(with_fake_bus);
+	fake.bar[0] = 0xff; /* a value like any other while the vendor ID is there */
+	assert_int_equal(au_read8(regs, 0), 0xff);
+	fw_pass(200);
+	fw_expect("");
+	memset(fake.config, 0xff, 2);
+	assert_int_equal(au_read8(regs, 0), 0xff);
+	fw_pass(2);
+	fw_expect("surprise_removed <gone> io_stop disconnect d0_exit release ");
+	fw_down();
+}
+
 static void test_gone_at_start(void **state)
 {
 	assert_int_equal(fw_create(with_fake_bus), 0);
@@ -340,6 +371,8 @@ int main(void)
 		cmocka_unit_test_setup(test_stop_in_storm, setup),
 		cmocka_unit_test_setup(test_gone_in_dpc, setup),
 		cmocka_unit_test_setup(test_hang_up, setup),
+		cmocka_unit_test_setup(test_silent_death_under_a_request, setup),
+		cmocka_unit_test_setup(test_all_ones_register, setup),
 		cmocka_unit_test_setup(test_gone_at_start, setup),
 		cmocka_unit_test_setup(test_regs, setup),
 		cmocka_unit_test_setup(test_regs_outside, setup),
