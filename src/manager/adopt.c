@@ -380,8 +380,11 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 	dev->generation = saved->generation;
 	dev->restarts = saved->restarts;
 	dev->budget.tokens = saved->tokens;
-	if (saved->slot < mgr->uid_count / MGR_UIDS_PER_DEVICE)
+	if (saved->slot < mgr->uid_count) {
 		dev->slot = saved->slot;
+		if (mgr->next_slot <= saved->slot)
+			mgr->next_slot = saved->slot + 1;
+	}
 	memcpy(dev->units, saved->units, sizeof(dev->units));
 	dev->unit_count = saved->unit_count;
 	mgr_units_changed(dev);

@@ -93,20 +93,25 @@ static int attach_driver(struct mgr_device *dev, bool by_path, char *error, size
 	return err ? err : mgr_device_set_driver(dev, path, error, error_size);
 }
 
-static int attach_slot(struct mgr_device *dev, char *error, size_t error_size)
+int mgr_device_uid(struct mgr_device *dev, char *error, size_t error_size)
 {
-	for (unsigned int slot = 0; slot < dev->mgr->uid_count / MGR_UIDS_PER_DEVICE; slot++) {
+	struct mgr *mgr = dev->mgr;
+
+	for (unsigned int i = 0; i < mgr->uid_count; i++) {
+		unsigned int slot = mgr->next_slot++ % mgr->uid_count;
 		bool used = false;
 
-		au_list_for_each (node, &dev->mgr->devices)
-			used |= AU_CONTAINER(node, struct mgr_device, node)->slot == slot;
+		au_list_for_each (node, &mgr->devices) {
+			const struct mgr_device *d = AU_CONTAINER(node, struct mgr_device, node);
+
+			used |= d != dev && d->slot == slot;
+		}
 		if (!used) {
 			dev->slot = slot;
 			return 0;
 		}
 	}
-	SAY("no uid is left for another device: %u are in use (see --uid-range)",
-	    dev->mgr->uid_count);
+	SAY("no uid is left for another device: %u are in use (see --uid-range)", mgr->uid_count);
 	return -ENOSPC;
 }
 
@@ -158,7 +163,7 @@ int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path,
 	au_list_init(&dev->calls);
 	mgr_budget_init(&dev->budget);
 	mgr_device_timers(dev);
-	err = attach_slot(dev, error, error_size);
+	err = mgr_device_uid(dev, error, error_size);
 	if (!err)
 		err = attach_driver(dev, by_path, error, error_size);
 	if (!err && dev->spec.name[0] && !dev->listener)

@@ -339,6 +339,8 @@ static int device_spawn(struct mgr_device *dev, char *error, size_t size)
 	int err = device_memory(dev, error, size);
 
 	if (!err)
+		err = mgr_device_uid(dev, error, size);
+	if (!err)
 		err = device_host_socket(dev, error, size);
 	if (!err)
 		err = mgr_host_spawn(dev, &dev->host, error, size);

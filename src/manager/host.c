@@ -304,12 +304,6 @@ static void host_fd(struct host_fds *f, const char *name, int fd)
 	f->fds[f->count++] = fd;
 }
 
-uid_t mgr_host_uid(const struct mgr_device *dev, uint32_t generation)
-{
-	return dev->mgr->uid_first + dev->slot * MGR_UIDS_PER_DEVICE +
-	       generation % MGR_UIDS_PER_DEVICE;
-}
-
 static json_t *host_start_json(struct mgr_host *host, const struct au_bus_session *session)
 {
 	const struct mgr_device *dev = host->dev;
@@ -333,7 +327,7 @@ static json_t *host_start_json(struct mgr_host *host, const struct au_bus_sessio
 	if (session)
 		mgr_json_set_hex(o, "session", session, sizeof(*session));
 	if (dev->mgr->as_root) {
-		json_int_t uid = (json_int_t)mgr_host_uid(dev, host->generation);
+		json_int_t uid = (json_int_t)dev->mgr->uid_first + dev->slot;
 
 		json_object_set_new(o, "uid", json_integer(uid));
 		json_object_set_new(o, "gid", json_integer(uid));

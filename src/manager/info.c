@@ -164,7 +164,7 @@ json_t *mgr_device_info(struct mgr_device *dev)
 	json_object_set_new(o, "history", info_history(dev));
 	if (dev->mgr->as_root && dev->host)
 		json_object_set_new(o, "uid",
-				    json_integer(mgr_host_uid(dev, dev->host->generation)));
+				    json_integer((json_int_t)dev->mgr->uid_first + dev->slot));
 	if (dev->ids_known) {
 		char text[32];
 

@@ -63,7 +63,7 @@ static int main_uid_range(struct mgr *mgr, const char *text)
 	int end = 0;
 
 	if (sscanf(text, "%10lu-%10lu%n", &first, &last, &end) != 2 || text[end] || first < 1 ||
-	    last <= first || last >= 0xffffffffu || last - first >= 1000000)
+	    last < first || last >= 0xffffffffu || last - first >= 1000000)
 		return -EINVAL;
 	mgr->uid_first = (uid_t)first;
 	mgr->uid_count = (unsigned int)(last - first + 1);

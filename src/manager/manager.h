@@ -30,28 +30,26 @@ struct mgr_device;
 struct mgr_open_job;
 struct mgr_listener;
 
-#define MGR_UNITS	    16
-#define MGR_TEXT	    320
-#define MGR_HISTORY	    32
-#define MGR_RECOVERIES	    32
-#define MGR_CLIENTS_MAX	    200		/* connections per device */
-#define MGR_POOL_MAX	    (64u << 20) /* bytes of one client's pool */
-#define MGR_BEAT_MS	    300		/* between signs of life */
-#define MGR_HANG_MS	    600		/* a beat unanswered for so long is a hang */
-#define MGR_START_MS	    10000	/* from spawn to AU_HM_READY */
-#define MGR_STOP_MS	    5000	/* from AU_HM_STOP to exit */
-#define MGR_OPEN_MS	    2000	/* to open a session with a device server */
-#define MGR_HELLO_MS	    5000	/* from connect to hello */
-#define MGR_REJOIN_MS	    5000	/* for clients after the manager's death */
-#define MGR_UID_FIRST	    1900000000u /* default range of hosts' uids */
-#define MGR_UID_COUNT	    1000u
-#define MGR_UIDS_PER_DEVICE 2u
-#define MGR_UID_RANGES	    200000u /* one for each runtime directory */
+#define MGR_UNITS	16
+#define MGR_TEXT	320
+#define MGR_HISTORY	32
+#define MGR_RECOVERIES	32
+#define MGR_CLIENTS_MAX 200	    /* connections per device */
+#define MGR_POOL_MAX	(64u << 20) /* bytes of one client's pool */
+#define MGR_BEAT_MS	300	    /* between signs of life */
+#define MGR_HANG_MS	600	    /* a beat unanswered for so long is a hang */
+#define MGR_START_MS	10000	    /* from spawn to AU_HM_READY */
+#define MGR_STOP_MS	5000	    /* from AU_HM_STOP to exit */
+#define MGR_OPEN_MS	2000	    /* to open a session with a device server */
+#define MGR_HELLO_MS	5000	    /* from connect to hello */
+#define MGR_REJOIN_MS	5000	    /* for clients after the manager's death */
+#define MGR_UID_FIRST	1900000000u /* default range of hosts' uids */
+#define MGR_UID_COUNT	1000u
+#define MGR_UID_RANGES	200000u /* one for each runtime directory */
 
 /**
  * struct mgr - the manager.
- * @uid_first, @uid_count: for hosts, two for each device, taken in turns: a host that died after
- *its manager did counts as a process of its uid until init has reaped it.
+ * @uid_first, @uid_count: for hosts.
  * @as_root: it can give hosts uids of their own.
  * @dying: hosts without a device: killed, not yet reaped.
  * @tick_ns: when supervision last looked.
@@ -78,6 +76,7 @@ struct mgr {
 	int signal_fd;
 	struct au_loop_timer stop_timer;
 	uint32_t next_channel;
+	unsigned int next_slot;
 };
 
 /* ------------------------------------------------------------------- hosts */
@@ -154,8 +153,6 @@ void mgr_host_free(struct mgr_host *host);
 /** mgr_host_send - send a message. Return: 0; -EAGAIN when it does not read. */
 int mgr_host_send(struct mgr_host *host, void *msg, size_t length, const int *fds,
 		  unsigned int fd_count);
-/** mgr_host_uid - the uid that the host of this generation runs as, when the manager is root. */
-uid_t mgr_host_uid(const struct mgr_device *dev, uint32_t generation);
 /** mgr_host_start - send AU_HM_START with everything. */
 int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, int session_fd,
 		   char *error, size_t error_size);
@@ -230,7 +227,7 @@ struct mgr_recovery {
 /**
  * struct mgr_device - a device.
  * @driver_path: of the module that it was attached with.
- * @slot: number of its uid.
+ * @slot: number of the uid of its host, in the range.
  * @clients: connections; @channels: also those whose client has gone and whose host has not let go.
  * @state_fd, @retained_fd: memory that outlives hosts; -1: none yet.
  * @claim_fd: says to others that somebody runs this device; -1: nobody.
@@ -310,6 +307,9 @@ int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path, stru
 /** mgr_device_set_driver - the module that runs it: read its note, check the parameters, and name
  * the device when it has no name. */
 int mgr_device_set_driver(struct mgr_device *dev, const char *path, char *error, size_t error_size);
+/** mgr_device_uid - choose the uid of the next host. A new one each time: what is left of an
+ * earlier host, if only an unreaped process, must not count against it. */
+int mgr_device_uid(struct mgr_device *dev, char *error, size_t error_size);
 /** mgr_device_free - the last step: nothing refers to it any more. */
 void mgr_device_free(struct mgr_device *dev);
 /** mgr_device_find - by name, or NULL. */

@@ -7,8 +7,10 @@
  */
 #include "manager/manager.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -56,11 +58,31 @@ static uint32_t supervise_overdue_ms(const struct mgr_host *host)
 	return worst;
 }
 
+/* What the threads of a host do: 'R' if one of them computes, else what the first does. */
+static char supervise_state(pid_t pid)
+{
+	char path[48], first = '?';
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		char state = '?';
+
+		if (mgr_process_start_time((pid_t)atoi(entry->d_name), &state) && first != 'R' &&
+		    (first == '?' || state == 'R'))
+			first = state;
+	}
+	if (dir)
+		closedir(dir);
+	return first;
+}
+
 static void supervise_hung(struct mgr_host *host, int lane, uint64_t silent_ms)
 {
-	char state = '?';
+	char state = supervise_state(host->pid);
 
-	mgr_process_start_time(host->pid, &state);
 	if (state == 'T' || state == 't')
 		mgr_host_kill(host, MGR_VERDICT_STOPPED,
 			      "it was stopped from outside (SIGSTOP or a debugger), without "
