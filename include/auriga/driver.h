@@ -251,6 +251,7 @@ AU_API uint64_t au_regs_read(struct au_regs *regs, uint64_t offset, uint32_t wid
 AU_API void au_regs_write(struct au_regs *regs, uint64_t offset, uint32_t width, uint64_t value);
 AU_API void au_regs_post(struct au_regs *regs, uint64_t offset, uint32_t width, uint64_t value);
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type is not put in parentheses */
 #define AU_REGS_ACCESSORS(bits, type)                                                             \
 	/** au_read - read a register; all-ones when the device is gone. */                       \
 	static inline type au_read##bits(struct au_regs *r, uint64_t off)                         \
@@ -280,6 +281,7 @@ AU_REGS_ACCESSORS(8, uint8_t)
 AU_REGS_ACCESSORS(16, uint16_t)
 AU_REGS_ACCESSORS(32, uint32_t)
 AU_REGS_ACCESSORS(64, uint64_t)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /**
  * au_read_rep8 - read one 8-bit register @count times into @buf (a FIFO). One message where an

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/paths.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,12 +31,7 @@ static void claim_name(const char *address, char *name, size_t size)
 	for (const char *c = whole; *c; c++) {
 		hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
 		if (length < 60 && length + 1 < size)
-			name[length++] =
-				strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				       "0123456789.-",
-				       *c)
-					? *c
-					: '_';
+			name[length++] = isalnum((unsigned char)*c) ? *c : '_';
 	}
 	name[length] = '\0';
 	snprintf(name + length, size - length, "-%016llx", (unsigned long long)hash);

@@ -78,6 +78,7 @@ static inline void au_list_splice(struct au_list *to, struct au_list *from)
 	au_list_init(from);
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a name that is declared is not put in parentheses */
 /** au_list_for_each - walk; the list must not change. */
 #define au_list_for_each(node, list) \
 	for (struct au_list *node = (list)->next; node != (list); node = node->next)
@@ -86,5 +87,6 @@ static inline void au_list_splice(struct au_list *to, struct au_list *from)
 #define au_list_for_each_safe(node, list)                                                    \
 	for (struct au_list *node = (list)->next, *next_##node = node->next; node != (list); \
 	     node = next_##node, next_##node = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

@@ -60,7 +60,7 @@ void au_logv(enum au_log_level level, const char *fmt, va_list args)
 
 	if ((unsigned int)level > AU_LOG_DEBUG || !au_log_wanted(level))
 		return;
-	vsnprintf(line, sizeof(line), fmt, args);
+	vsnprintf(line, sizeof(line), fmt, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
 	/* What is in a message can come from a device or a file: keep it on its line. */
 	for (char *c = line; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)

@@ -31,6 +31,7 @@ note_bad(const struct note_parser *p, const char *fmt, ...)
 	snprintf(p->error, p->error_size, "%s: bad driver note, line %u: ", p->label, p->line);
 	length = strlen(p->error);
 	va_start(args, fmt);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is */
 	vsnprintf(p->error + length, p->error_size - length, fmt, args);
 	va_end(args);
 	return -EINVAL;

@@ -11,8 +11,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
-
 #define PATHS_DRIVERS 256
 
 bool au_name_valid(const char *name)
@@ -110,26 +108,32 @@ static bool paths_is_dir(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* The directories of a colon-separated list. */
+static int paths_each(const char *list, int (*fn)(const char *dir, void *arg), void *arg)
+{
+	char dir[AU_PATH_MAX];
+	int err = 0;
+
+	while (*list && !err) {
+		size_t length = strcspn(list, ":");
+
+		if (length && length < sizeof(dir)) {
+			memcpy(dir, list, length);
+			dir[length] = '\0';
+			err = fn(dir, arg);
+		}
+		list += length + (list[length] == ':');
+	}
+	return err;
+}
+
 int au_driver_dirs(int (*fn)(const char *dir, void *arg), void *arg)
 {
 	char program[AU_PATH_MAX], dir[AU_PATH_MAX + 64];
 	const char *path = getenv("AURIGA_DRIVER_PATH");
-	int err = 0;
 
-	while (path && *path && !err) {
-		size_t length = strcspn(path, ":");
-
-		if (length && length < sizeof(dir)) {
-			memcpy(dir, path, length);
-			dir[length] = '\0';
-			err = fn(dir, arg);
-		}
-		path += length + (path[length] == ':');
-		if (!*path)
-			return err;
-	}
-	if (err)
-		return err;
+	if (path && *path)
+		return paths_each(path, fn, arg);
 	if (paths_program_dir(program) == 0) {
 		snprintf(dir, sizeof(dir), "%s/../drivers", program);
 		if (paths_is_dir(dir))
@@ -222,11 +226,14 @@ static int paths_list_in(const char *dir, void *arg)
 
 int au_driver_list(int (*fn)(const char *name, const char *path, void *arg), void *arg)
 {
-	AU_CLEANUP_FREE struct paths_listing *listing = calloc(1, sizeof(*listing));
+	struct paths_listing *listing = calloc(1, sizeof(*listing));
+	int err;
 
 	if (!listing)
 		return -ENOMEM;
 	listing->fn = fn;
 	listing->arg = arg;
-	return au_driver_dirs(paths_list_in, listing);
+	err = au_driver_dirs(paths_list_in, listing);
+	free(listing);
+	return err;
 }

@@ -38,7 +38,7 @@
 	X(18, overdue, "slot, tag, ms")
 
 enum au_trace_point {
-#define AU_TRACE_ENUM(number, name, help) AU_TRACE_##name = number,
+#define AU_TRACE_ENUM(number, name, help) AU_TRACE_##name = (number),
 	AU_TRACE_POINTS(AU_TRACE_ENUM)
 #undef AU_TRACE_ENUM
 };

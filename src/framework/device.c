@@ -357,7 +357,7 @@ void au_log(struct au_device *dev, enum au_log_level level, const char *fmt, ...
 	if ((level > AU_LOG_INFO && !au_log_wanted(level)) || !device_may_log(dev))
 		return;
 	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
+	vsnprintf(line, sizeof(line), fmt, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
 	va_end(args);
 	if (dev->lane->recorder && auf_lane_current(dev->lane))
 		au_recorder_text(dev->lane->recorder, dev->lane->index, line);

@@ -53,7 +53,7 @@ struct auf_source {
 
 /** auf_lane_create - make a lane. @spin_us: how long to spin before sleeping, at most. */
 int auf_lane_create(enum auf_runner runner, unsigned int index, unsigned int spin_us,
-		    struct au_recorder *recorder, struct au_lane **lane);
+		    struct au_recorder *recorder, struct au_lane **out);
 /** auf_lane_destroy - stop the runner and free the lane; its devices must be gone. */
 void auf_lane_destroy(struct au_lane *lane);
 /** auf_lane_call - run @fn on the lane and wait for it; at once when already there (or APP). */
@@ -138,7 +138,7 @@ struct auf_device_config {
 
 /** auf_device_create - check everything and make the device; nothing of the driver runs yet.
  * @error: one line on failure. Any thread. */
-int auf_device_create(const struct auf_device_config *config, struct au_device **dev, char *error,
+int auf_device_create(const struct auf_device_config *config, struct au_device **out, char *error,
 		      size_t error_size);
 /** auf_device_start - prepare, d0_entry, restore class state, interrupts, queues, io_start. Any
  * thread; waits. On failure the way down has been gone already. */
@@ -221,7 +221,7 @@ struct auf_handle_config {
 
 /** auf_handle_open - open a handle on a unit. Lane. */
 int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config,
-		    struct auf_handle **handle);
+		    struct auf_handle **out);
 /** auf_handle_context - the @context of its configuration. */
 void *auf_handle_context(const struct auf_handle *handle);
 /** auf_handle_close - cancel what is outstanding and free the handle when the driver has let go of
@@ -273,7 +273,7 @@ void auf_handle_event(struct auf_handle *handle, uint16_t kind, uint32_t count, 
 
 /** auf_unit_add - add a unit of a class; @priv is the class' part of it. */
 int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
-		 struct au_unit **unit);
+		 struct au_unit **out);
 /** auf_unit_priv - the class' part. */
 void *auf_unit_priv(const struct au_unit *unit);
 /** auf_unit_state - the unit's class state, AUF_UNIT_STATE bytes that outlive the host. */

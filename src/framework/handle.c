@@ -14,7 +14,7 @@ static int handle_alloc(struct auf_handle *handle, bool verify)
 {
 	uint32_t count = handle->depth * (verify ? HANDLE_SPARE : 1);
 
-	handle->slots = au_os_alloc(handle->depth * sizeof(*handle->slots));
+	handle->slots = au_os_alloc(handle->depth * sizeof(struct auf_request *));
 	handle->requests = au_os_alloc(count * sizeof(*handle->requests));
 	if (!handle->slots || !handle->requests)
 		return -ENOMEM;

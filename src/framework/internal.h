@@ -101,7 +101,7 @@ bool auf_lane_settle(struct au_lane *lane);
 /** auf_lane_unsettle - after sleeping. */
 void auf_lane_unsettle(struct au_lane *lane);
 /** auf_lane_run - the runner's thread. */
-void auf_lane_run(void *lane);
+void auf_lane_run(void *arg);
 /** auf_lane_post - queue work; any thread. */
 void auf_lane_post(struct au_lane *lane, struct auf_work *work);
 /** auf_lane_work - run what was queued. */

@@ -41,7 +41,7 @@ static void crash_if(struct au_device *dev, enum crash_place place)
 static void crash_deliver(struct au_queue *queue, struct au_request *req)
 {
 	struct crash *c = au_context(au_unit_device(au_request_unit(req)));
-	volatile int zero = 0;
+	volatile int zero = 0, one = 1;
 
 	switch (req->op) {
 	case CRASH_NOT:
@@ -60,7 +60,7 @@ static void crash_deliver(struct au_queue *queue, struct au_request *req)
 	case CRASH_EXIT:
 		_Exit(3);
 	case CRASH_FPE:
-		req->driver[0] = (char *)0 + 1 / zero;
+		one = one / zero;
 		return;
 	default:
 		au_request_complete(req, -AU_ENOTSUP, 0);

@@ -98,14 +98,14 @@ static inline int fw_callback(struct au_device *dev, const char *name)
 
 /* ---------------------------------------------------------------- requests */
 
-static inline void fw_drop(struct au_request *req)
+static inline void fw_drop(const struct au_request *req)
 {
+	unsigned int kept = 0;
+
 	for (unsigned int i = 0; i < fw.held_count; i++)
-		if (fw.held[i] == req) {
-			memmove(&fw.held[i], &fw.held[i + 1],
-				(--fw.held_count - i) * sizeof(fw.held[0]));
-			return;
-		}
+		if (fw.held[i] != req)
+			fw.held[kept++] = fw.held[i];
+	fw.held_count = kept;
 }
 
 static inline void fw_canceled(struct au_request *req)

@@ -118,7 +118,7 @@ static char *nested_low, *nested_high;
 
 static void nested_done(uint64_t tag)
 {
-	char here;
+	char here = 0;
 
 	nested_low = !nested_low || &here < nested_low ? &here : nested_low;
 	nested_high = !nested_high || &here > nested_high ? &here : nested_high;
