@@ -34,12 +34,13 @@ static inline bool pair_send(struct ring_pair *r, uint64_t handle)
 	for (unsigned i = 0; i < 6; i++)
 		slot->word[i] = handle;
 	slot->last = (uint32_t)handle;
+	au_ring64_publish(&r->requests_in, slot);
 	return true;
 }
 
 static inline void pair_send_flush(struct ring_pair *r)
 {
-	(void)au_ring64_flush(&r->requests_in);
+	(void)au_ring_flush(&r->requests_in);
 }
 
 static inline bool pair_receive(struct ring_pair *r, uint64_t handle, bool *broken)
@@ -69,7 +70,7 @@ static inline bool pair_serve(struct ring_pair *r)
 
 static inline void pair_serve_done(struct ring_pair *r)
 {
-	(void)au_ring16_flush(&r->answers_in);
+	(void)au_ring_flush(&r->answers_in);
 	au_ring_release(&r->requests_out);
 }
 

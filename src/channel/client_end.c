@@ -18,13 +18,21 @@ static uint64_t chan_now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* No host takes requests: a submit ring that is full for ever makes each submit look twice. */
+static void chan_close_submit(struct au_chan *c)
+{
+	c->up = false;
+	au_ring64_producer_init(&c->submit, c->idle, 2);
+	c->submit.tail = c->submit.flushed = c->submit.limit;
+}
+
 /* Point all rings at memory that nobody writes to. */
 static void chan_idle(struct au_chan *c)
 {
 	unsigned char *mem = c->idle;
 
 	memset(mem, 0, 4 * 256);
-	au_ring64_producer_init(&c->submit, mem, 2);
+	chan_close_submit(c);
 	au_ring16_consumer_init(&c->complete, mem + 256, 2);
 	au_ring64_producer_init(&c->control, mem + 512, 2);
 	au_ring64_consumer_init(&c->event, mem + 768, 2);
@@ -45,18 +53,19 @@ int au_chan_create(uint32_t depth, uint32_t buffer_size, struct au_chan **chan)
 	c->layout = layout;
 	c->depth = depth;
 	c->buffer_size = buffer_size;
-	c->slots = calloc(depth, sizeof(*c->slots));
-	c->free = calloc(depth, sizeof(*c->free));
+	c->slots = aligned_alloc(AU_RING_LINE, depth * sizeof(*c->slots));
 	c->idle = aligned_alloc(AU_RING_LINE, 4 * 256);
-	if (!c->slots || !c->free || !c->idle) {
+	if (!c->slots || !c->idle) {
 		au_chan_destroy(c);
 		return -ENOMEM;
 	}
-	for (uint32_t i = 0; i < depth; i++) {
-		c->slots[i].handle = AU_CHAN_FREE;
-		c->free[i] = (uint16_t)(depth - 1 - i);
+	for (uint32_t i = depth; i-- > 0;) {
+		c->slots[i] = (struct au_chan_slot){ .handle = AU_CHAN_FREE,
+						     .next = c->free,
+						     .index = i,
+						     .offset = (uint64_t)i * buffer_size };
+		c->free = &c->slots[i];
 	}
-	c->free_count = depth;
 	au_chan_set_class(c, "raw");
 	chan_idle(c);
 	*chan = c;
@@ -68,7 +77,6 @@ void au_chan_destroy(struct au_chan *chan)
 	if (!chan)
 		return;
 	free(chan->slots);
-	free(chan->free);
 	free(chan->idle);
 	free(chan);
 }
@@ -87,20 +95,68 @@ uint32_t au_chan_outstanding(const struct au_chan *chan)
 	return count;
 }
 
+uint32_t au_chan_free_slots(const struct au_chan *chan)
+{
+	uint32_t count = 0;
+
+	for (const struct au_chan_slot *s = chan->free; s; s = s->next)
+		count++;
+	return count;
+}
+
+/* The host broke the rules: nothing more of it is looked at. */
+static void chan_broken(struct au_chan *c)
+{
+	if (!c->up)
+		return;
+	c->stats.broken++;
+	chan_idle(c);
+	if (c->broken)
+		c->broken(c->broken_arg);
+}
+
 /* ---------------------------------------------------------------- requests */
 
-void au_chan_set_deadline(struct au_chan_slot *s, uint32_t timeout_ms)
+static void chan_copy_in(struct au_chan *c, const struct au_chan_slot *s, const struct au_io *io)
 {
-	s->deadline_ms = chan_now_ms() + timeout_ms;
+	if (au_direction(c->direction, io->op) & AU_DATA_IN)
+		memcpy(c->pool + s->offset, io->data, io->length);
 }
 
-void au_chan_copy_in(struct au_chan *chan, const struct au_io *io, uint32_t slot)
+int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 {
-	if (au_direction(chan->direction, io->op) & AU_DATA_IN)
-		memcpy(chan->pool + (size_t)slot * chan->buffer_size, io->data, io->length);
+	struct au_chan_slot *s;
+
+	if (!chan->free)
+		return -EAGAIN;
+	if (io->length > chan->buffer_size)
+		return -EMSGSIZE;
+	if (io->length != 0 && !io->data)
+		return -EINVAL;
+	s = au_chan_take_(chan, io);
+	if (io->length != 0 && chan->pool)
+		chan_copy_in(chan, s, io);
+	if (io->timeout_ms != 0) {
+		s->state = AU_SLOT_TIMED;
+		s->deadline_ms = chan_now_ms() + io->timeout_ms;
+	}
+	if (!au_ring_room(&chan->submit)) {
+		s->state |= AU_SLOT_UNSENT;
+		/* A host that keeps the rules always leaves room, see au_wire_layout(). */
+		chan_broken(chan);
+		return 0;
+	}
+	au_chan_send_(chan, s, io->op | (uint64_t)io->length << 32, chan->when | io->timeout_ms, 0);
+	return (chan->submit.tail & (AU_CHAN_BATCH - 1)) == 0 ? au_chan_batch_full(chan) : 0;
 }
 
-static void chan_copy_out(struct au_chan *c, struct au_io *io, uint32_t slot)
+int au_chan_batch_full(struct au_chan *chan)
+{
+	au_chan_flush(chan);
+	return 0;
+}
+
+static void chan_copy_out(struct au_chan *c, struct au_io *io, const struct au_chan_slot *s)
 {
 	uint8_t direction = au_direction(c->direction, io->op);
 	uint32_t count = io->result;
@@ -112,42 +168,56 @@ static void chan_copy_out(struct au_chan *c, struct au_io *io, uint32_t slot)
 	if (direction & AU_DATA_BYTES)
 		io->result = count;
 	if (direction & AU_DATA_OUT)
-		memcpy(io->data, c->pool + (size_t)slot * c->buffer_size, count);
+		memcpy(io->data, c->pool + s->offset, count);
 }
 
-static void chan_free_slot(struct au_chan *c, uint32_t slot)
+static inline void chan_free_slot(struct au_chan *c, struct au_chan_slot *s)
 {
-	c->slots[slot].handle = AU_CHAN_FREE;
-	c->slots[slot].io = NULL;
-	c->free[c->free_count++] = (uint16_t)slot;
+	s->handle = AU_CHAN_FREE;
+	s->next = c->free;
+	c->free = s;
+}
+
+/* Forget what is out of the ordinary about a request. */
+static void __attribute__((noinline)) chan_reset_slot(struct au_chan *c, struct au_chan_slot *s)
+{
+	if ((s->state & (AU_SLOT_CANCEL | AU_SLOT_TOLD)) == AU_SLOT_CANCEL)
+		c->cancels--;
+	s->state = 0;
+	s->crashes = 0;
+	s->started = 0;
+	s->done = 0;
+	s->deadline_ms = 0;
+}
+
+static void __attribute__((noinline)) chan_done_unlocked(struct au_chan *c, struct au_io *io)
+{
+	c->unlock(c->lock_arg);
+	io->done(io);
+	c->lock(c->lock_arg);
 }
 
 static inline void chan_done(struct au_chan *c, struct au_io *io)
 {
 	if (!io->done)
 		return;
-	if (AU_RING_UNLIKELY(c->unlock != NULL)) {
-		c->unlock(c->lock_arg);
+	if (AU_RING_UNLIKELY(c->unlock != NULL))
+		chan_done_unlocked(c, io);
+	else
 		io->done(io);
-		c->lock(c->lock_arg);
-	} else {
-		io->done(io);
-	}
 }
 
-/* Complete what is in slot @slot without a word from the host. */
-static void chan_complete_here(struct au_chan *c, uint32_t slot, int status, bool reuse)
+/* Complete what is in a slot without a word from the host. */
+static void chan_complete_here(struct au_chan *c, struct au_chan_slot *s, int status, bool reuse)
 {
-	struct au_chan_slot *s = &c->slots[slot];
 	struct au_io *io = s->io;
 
 	io->status = status;
 	io->result = 0;
 	io->device_status = 0;
-	if ((s->state & (AU_SLOT_CANCEL | AU_SLOT_TOLD)) == AU_SLOT_CANCEL)
-		c->cancels--;
+	chan_reset_slot(c, s);
 	if (reuse) {
-		chan_free_slot(c, slot);
+		chan_free_slot(c, s);
 	} else {
 		s->handle = AU_CHAN_FREE;
 		s->io = NULL;
@@ -162,17 +232,17 @@ static void chan_complete_here(struct au_chan *c, uint32_t slot, int status, boo
 static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 {
 	struct au_ring_completion done;
-	unsigned int count = 0;
+	unsigned int popped = 0, stale = 0;
 
 	/* The caller may be a done() that another reap is calling: see au_wire_entries(). */
 	au_ring_release(&c->complete);
-	for (unsigned int i = 0; i < max && au_ring16_pop(&c->complete, &done); i++) {
+	for (; popped < max && au_ring16_pop(&c->complete, &done); popped++) {
 		uint32_t slot = AU_HANDLE_SLOT(done.handle);
 		struct au_chan_slot *s;
 		struct au_io *io;
 
 		if (AU_RING_UNLIKELY(slot >= c->depth || c->slots[slot].handle != done.handle)) {
-			c->stats.stale++;
+			stale++;
 			continue;
 		}
 		s = &c->slots[slot];
@@ -181,17 +251,15 @@ static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 		io->result = done.result;
 		io->device_status = done.status;
 		if (AU_RING_UNLIKELY(io->length != 0))
-			chan_copy_out(c, io, slot);
-		if (AU_RING_UNLIKELY((s->state & (AU_SLOT_CANCEL | AU_SLOT_TOLD)) ==
-				     AU_SLOT_CANCEL))
-			c->cancels--;
-		s->handle = AU_CHAN_FREE;
-		c->free[c->free_count++] = (uint16_t)slot;
-		count++;
+			chan_copy_out(c, io, s);
+		if (AU_RING_UNLIKELY(s->state != 0))
+			chan_reset_slot(c, s);
+		chan_free_slot(c, s);
 		chan_done(c, io);
 	}
 	au_ring_release(&c->complete);
-	return count;
+	c->stats.stale += stale;
+	return popped - stale;
 }
 
 /* ------------------------------------------------------------------ events */
@@ -260,15 +328,17 @@ static int chan_tell(struct au_chan *c, uint32_t kind, uint64_t handle)
 
 	if (!e)
 		return au_ring_error(&c->control);
-	*e = (struct au_wire_control){
-		.handle = handle, .kind = kind, .generation = c->generation, .seq = e->seq
-	};
+	memset(e, 0, offsetof(struct au_wire_control, seq));
+	e->handle = handle;
+	e->kind = kind;
+	e->generation = c->generation;
+	au_ring64_publish(&c->control, e);
 	return 0;
 }
 
 static void chan_flush_control(struct au_chan *c)
 {
-	if (au_ring64_flush(&c->control))
+	if (au_ring_flush(&c->control))
 		au_doorbell_ring(c->doorbell);
 }
 
@@ -285,7 +355,7 @@ void au_chan_tell_cancels(struct au_chan *chan)
 			continue;
 		err = chan_tell(chan, AU_WIRE_CANCEL, s->handle);
 		if (err == -EPROTO) {
-			au_chan_broken(chan);
+			chan_broken(chan);
 			return;
 		}
 		if (err != 0)
@@ -324,18 +394,7 @@ int au_chan_cancel(struct au_chan *chan, struct au_io *io)
 
 void au_chan_down(struct au_chan *chan)
 {
-	chan->up = false;
-}
-
-void au_chan_broken(struct au_chan *chan)
-{
-	if (!chan->up)
-		return;
-	chan->up = false;
-	chan->stats.broken++;
-	chan_idle(chan);
-	if (chan->broken)
-		chan->broken(chan->broken_arg);
+	chan_close_submit(chan);
 }
 
 /* What the old host's progress words say about @s; they are read once. */
@@ -343,9 +402,9 @@ static uint32_t chan_read_progress(const struct au_chan *c, struct au_chan_slot 
 {
 	const struct auf_progress *p;
 
-	if (!c->progress || !(s->state & AU_SLOT_SENT))
+	if (!c->progress || (s->state & AU_SLOT_UNSENT))
 		return 0;
-	p = &c->progress[AU_HANDLE_SLOT(s->handle)];
+	p = &c->progress[s->index];
 	/* Another request's words, of an earlier use of the slot. */
 	if (atomic_load_explicit(&p->tag, memory_order_acquire) != (uint32_t)(s->handle >> 16))
 		return 0;
@@ -376,18 +435,20 @@ static uint32_t chan_sort_out(struct au_chan *c, bool fault, struct au_chan_slot
 		if (s->handle == AU_CHAN_FREE) {
 			if (s->state & AU_SLOT_ABANDONED) {
 				s->state = 0;
-				chan_free_slot(c, i);
+				chan_free_slot(c, s);
 			}
 			continue;
 		}
 		flags = chan_read_progress(c, s);
 		if (fault && (flags & AUF_SOLO)) {
 			c->stats.poisoned++;
-			chan_complete_here(c, i, -EIO, true);
+			chan_complete_here(c, s, -EIO, true);
 			continue;
 		}
 		if (fault && (flags & AUF_OWNED))
 			s->crashes++;
+		if (!(s->state & AU_SLOT_UNSENT))
+			s->state |= AU_SLOT_REPLAYED;
 	}
 	/* Only now: done() may have submitted more. */
 	for (uint32_t i = 0; i < c->depth; i++) {
@@ -410,28 +471,30 @@ static void chan_open_rings(struct au_chan *c, const struct au_chan_link *link)
 	c->pool = link->pool;
 	c->doorbell = link->doorbell;
 	c->generation = link->generation;
-	c->armed = false;
+	c->when = (uint64_t)link->generation << 32;
 	c->events_popped = 0;
 	c->up = true;
 }
 
-/* Send one that is outstanding again; the pool's content is renewed, hosts could write to it. */
+/* Send one that is outstanding; the pool's content is renewed, since hosts could write to it. */
 static bool chan_send_again(struct au_chan *c, struct au_chan_slot *s, uint64_t now_ms)
 {
-	struct au_io *io = s->io;
-	uint32_t timeout_ms = 0;
-	uint16_t flags = 0;
+	const struct au_io *io = s->io;
+	uint32_t timeout_ms = 0, flags = 0;
 
 	if (io->length != 0)
-		au_chan_copy_in(c, io, AU_HANDLE_SLOT(s->handle));
-	if (s->deadline_ms != 0)
+		chan_copy_in(c, s, io);
+	if (s->state & AU_SLOT_TIMED)
 		timeout_ms = s->deadline_ms > now_ms ? (uint32_t)(s->deadline_ms - now_ms) : 1;
-	if (s->state & AU_SLOT_SENT)
+	if (s->state & AU_SLOT_REPLAYED)
 		flags = s->crashes >= 2 ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : AU_WIRE_REPLAY;
-	if (!au_chan_push(c, s, flags, timeout_ms)) {
-		au_chan_broken(c);
+	if (!au_ring_room(&c->submit)) {
+		chan_broken(c);
 		return false;
 	}
+	au_chan_send_(c, s, io->op | flags << 16 | (uint64_t)io->length << 32, c->when | timeout_ms,
+		      s->started | (uint64_t)s->done << 32);
+	s->state &= ~AU_SLOT_UNSENT;
 	c->stats.replayed += flags != 0;
 	return true;
 }
@@ -444,7 +507,7 @@ void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
 	bool replayed = false;
 	uint32_t count;
 
-	chan->up = false;
+	chan_close_submit(chan);
 	/* The old ring holds at most depth completions that are ours; the rest is not worth more.
 	 */
 	chan->late += chan_reap(chan, chan->layout.entries);
@@ -460,17 +523,13 @@ void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		/* In the order of submission, so those that no host has seen come last. */
-		if (!(list[i]->state & AU_SLOT_SENT) && !replayed && !first) {
-			au_chan_flush(chan);
+		if ((list[i]->state & AU_SLOT_UNSENT) && !replayed && !first) {
 			chan_tell(chan, AU_WIRE_REPLAYED, 0);
 			replayed = true;
 		}
 		if (!chan_send_again(chan, list[i], now_ms))
 			return;
-		list[i]->state |= AU_SLOT_SENT;
 	}
-	if (au_ring64_flush(&chan->submit))
-		au_doorbell_ring(chan->doorbell);
 	if (!replayed && !first)
 		chan_tell(chan, AU_WIRE_REPLAYED, 0);
 	chan_flush_control(chan);
@@ -479,18 +538,18 @@ void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
 
 void au_chan_fail(struct au_chan *chan, int status)
 {
-	chan->up = false;
+	chan_close_submit(chan);
 	chan->late += chan_reap(chan, chan->layout.entries);
 	chan_take_events(chan);
 	for (uint32_t i = 0; i < chan->depth; i++) {
 		if (chan->slots[i].handle != AU_CHAN_FREE)
-			chan_complete_here(chan, i, status, true);
+			chan_complete_here(chan, &chan->slots[i], status, true);
 	}
 }
 
 void au_chan_forget(struct au_chan *chan)
 {
-	chan->up = false;
+	chan_close_submit(chan);
 	chan->late = 0;
 	for (uint32_t i = 0; i < chan->depth; i++)
 		chan->slots[i].handle = AU_CHAN_FREE;
@@ -504,18 +563,19 @@ void au_chan_tick(struct au_chan *chan)
 		return;
 	for (uint32_t i = 0; i < chan->depth; i++) {
 		struct au_chan_slot *s = &chan->slots[i];
-		bool sent = s->state & AU_SLOT_SENT;
+		bool sent = !(s->state & AU_SLOT_UNSENT);
 		uint64_t grace = sent ? AU_CHAN_GRACE_MS : 0;
+		int status = s->state & AU_SLOT_CANCEL ? -ECANCELED : -ETIMEDOUT;
 
 		if (s->handle == AU_CHAN_FREE)
 			continue;
 		/* A cancelled request expires where it stands. */
-		if ((s->state & AU_SLOT_CANCEL) && s->deadline_ms == 0)
+		if ((s->state & (AU_SLOT_CANCEL | AU_SLOT_TIMED)) == AU_SLOT_CANCEL) {
+			s->state |= AU_SLOT_TIMED;
 			s->deadline_ms = now_ms;
-		if (s->deadline_ms == 0 || now_ms < s->deadline_ms + grace)
-			continue;
-		chan_complete_here(chan, i, s->state & AU_SLOT_CANCEL ? -ECANCELED : -ETIMEDOUT,
-				   !sent);
+		}
+		if ((s->state & AU_SLOT_TIMED) && now_ms >= s->deadline_ms + grace)
+			chan_complete_here(chan, s, status, !sent);
 	}
 }
 
@@ -553,7 +613,6 @@ bool au_chan_arm(struct au_chan *chan)
 		au_ring_disarm(&chan->complete);
 		return false;
 	}
-	chan->armed = true;
 	return true;
 }
 
@@ -561,5 +620,4 @@ void au_chan_disarm(struct au_chan *chan)
 {
 	au_ring_disarm(&chan->complete);
 	au_ring_disarm(&chan->event);
-	chan->armed = false;
 }

@@ -27,30 +27,42 @@
 #define AU_CHAN_GRACE_MS  5000u /* how long a request that has expired waits for a host's word */
 #define AU_CHAN_FREE	  UINT64_MAX
 
-/* au_chan_slot.state */
-#define AU_SLOT_SENT	  0x01u /* was put into a ring */
-#define AU_SLOT_CANCEL	  0x02u /* the application wants it cancelled */
-#define AU_SLOT_TOLD	  0x04u /* ... and this generation's host was told */
-#define AU_SLOT_ABANDONED 0x08u /* answered without the host: free when the next one is there */
+/* au_chan_slot.state: 0 for a request of which there is nothing more to know */
+#define AU_SLOT_UNSENT	  0x01u /* no host has seen it */
+#define AU_SLOT_REPLAYED  0x02u /* an earlier host has */
+#define AU_SLOT_TIMED	  0x04u /* it has a deadline */
+#define AU_SLOT_CANCEL	  0x08u /* the application wants it cancelled */
+#define AU_SLOT_TOLD	  0x10u /* ... and this generation's host was told */
+#define AU_SLOT_ABANDONED 0x20u /* answered without the host: free when the next one is there */
 
 /**
  * struct au_chan_slot - one request.
  * @handle: of the request in it; AU_CHAN_FREE when there is none.
  * @io: the application's.
- * @started, @done: how far earlier generations had come.
- * @state: AU_SLOT_*.
+ * @next: of a free slot, in the list of them.
+ * @index: which one it is.
+ * @offset: where its data are in the pool.
+ * @state: AU_SLOT_*. The members that follow are 0 unless it says otherwise.
  * @crashes: hosts that died by their own fault while the driver owned it.
- * @deadline_ms: when it expires, 0 for never.
+ * @started, @done: how far earlier generations had come.
+ * @deadline_ms: when it expires.
  */
 struct au_chan_slot {
 	uint64_t handle;
-	struct au_io *io;
-	uint32_t started;
-	uint32_t done;
+	union {
+		struct au_io *io;
+		struct au_chan_slot *next;
+	};
+	uint64_t index;
+	uint64_t offset;
 	uint32_t state;
 	uint32_t crashes;
+	uint32_t started;
+	uint32_t done;
 	uint64_t deadline_ms;
+	uint64_t unused;
 };
+_Static_assert(sizeof(struct au_chan_slot) == 64, "found by a shift, in one cache line");
 
 /**
  * struct au_chan_link - the way to one host.
@@ -83,15 +95,16 @@ struct au_chan {
 	struct au_ring_producer submit;
 	struct au_ring_consumer complete;
 	struct au_chan_slot *slots;
-	uint16_t *free;
-	unsigned char *pool;
+	struct au_chan_slot *free;
 	uint64_t handle; /* of the last request, slot left out */
-	uint32_t free_count;
+	uint64_t when;	 /* generation, as it stands in an entry beside a time-out of 0 */
 	uint32_t depth;
+	uint32_t cancels; /* that the host has to be told */
+	int doorbell;
+	bool up; /* there is a host, and it keeps the rules; otherwise the submit ring is full */
 	uint32_t buffer_size;
 	uint32_t generation;
-	bool up; /* there is a host, and it keeps the rules */
-	bool armed;
+	unsigned char *pool;
 	const struct au_direction *direction;
 	/* called around done(); NULL: the handle is one thread's */
 	void (*unlock)(void *arg);
@@ -105,10 +118,8 @@ struct au_chan {
 	struct au_ring_consumer event;
 	struct au_event_queue events;
 	const struct auf_progress *progress;
-	int doorbell;
 	bool event_new;		/* came after the last au_chan_event_seen() */
 	uint32_t events_popped; /* since the host was last told that there is room */
-	uint32_t cancels;	/* that the host has to be told */
 	unsigned int late;	/* completions that the next au_chan_poll() returns */
 	struct au_wire_layout layout;
 	struct au_chan_stats stats;
@@ -126,6 +137,9 @@ int au_chan_create(uint32_t depth, uint32_t buffer_size, struct au_chan **chan);
 
 /** au_chan_destroy - free it; outstanding requests are forgotten. */
 void au_chan_destroy(struct au_chan *chan);
+
+/** au_chan_free_slots - how many requests can be submitted now. */
+uint32_t au_chan_free_slots(const struct au_chan *chan);
 
 /** au_chan_set_class - say what the operations are, before the first submit. */
 void au_chan_set_class(struct au_chan *chan, const char *cls);
@@ -188,83 +202,63 @@ bool au_chan_event_next(struct au_chan *chan, struct au_event *event);
 bool au_chan_event_seen(struct au_chan *chan);
 
 /* The slow halves of the functions below. */
-void au_chan_copy_in(struct au_chan *chan, const struct au_io *io, uint32_t slot);
-void au_chan_broken(struct au_chan *chan);
-void au_chan_set_deadline(struct au_chan_slot *s, uint32_t timeout_ms);
+int au_chan_submit_more(struct au_chan *chan, struct au_io *io);
 void au_chan_tell_cancels(struct au_chan *chan);
+int au_chan_batch_full(struct au_chan *chan);
 
-/** au_chan_flush - publish what was submitted. */
+/** au_chan_flush - the end of a batch: wakes the host if it sleeps. */
 static inline void au_chan_flush(struct au_chan *c)
 {
 	if (AU_RING_UNLIKELY(c->cancels != 0))
 		au_chan_tell_cancels(c);
-	if (au_ring64_flush(&c->submit))
+	if (au_ring_flush(&c->submit))
 		au_doorbell_ring(c->doorbell);
 }
 
-/* Write the entry of slot @s; false when the host left no room, and is given up. */
-static inline bool au_chan_push(struct au_chan *c, struct au_chan_slot *s, uint16_t flags,
-				uint32_t timeout_ms)
+/*
+ * Put a request into the ring, which has room. @what: operation, flags and length; @when: time-out
+ * and generation; @past: started and done: each as it stands in an entry.
+ */
+static inline void au_chan_send_(struct au_chan *c, const struct au_chan_slot *s, uint64_t what,
+				 uint64_t when, uint64_t past)
 {
-	struct au_wire_submit *e = au_ring64_push(&c->submit);
-	const struct au_io *io = s->io;
+	struct au_wire_submit *e = au_ring64_next_free(&c->submit);
 
-	if (AU_RING_UNLIKELY(!e))
-		return false;
 	e->handle = s->handle;
-	e->offset = (uint64_t)AU_HANDLE_SLOT(s->handle) * c->buffer_size;
-	e->arg[0] = io->arg[0];
-	e->arg[1] = io->arg[1];
-	e->length = io->length;
-	e->op = io->op;
-	e->flags = flags;
-	e->timeout_ms = timeout_ms;
-	e->generation = c->generation;
-	e->started = s->started;
-	e->done = s->done;
-	return true;
+	e->offset = s->offset;
+	e->arg[0] = s->io->arg[0];
+	e->arg[1] = s->io->arg[1];
+	memcpy(&e->op, &what, sizeof(what));
+	memcpy(&e->timeout_ms, &when, sizeof(when));
+	memcpy(&e->started, &past, sizeof(past));
+	au_ring64_publish(&c->submit, e);
+}
+
+/* Give the next free slot to a request. */
+static inline struct au_chan_slot *au_chan_take_(struct au_chan *c, struct au_io *io)
+{
+	struct au_chan_slot *s = c->free;
+
+	c->free = s->next;
+	c->handle += AU_HANDLE_MAKE(1, 0);
+	s->io = io;
+	s->handle = io->handle_ = c->handle | s->index;
+	io->status = -EINPROGRESS;
+	return s;
 }
 
 /**
- * au_chan_submit - see au_submit().
+ * au_chan_submit - see au_submit(). A request without data and time-out, when there is room and a
+ * host, is dealt with here.
  */
 static inline int au_chan_submit(struct au_chan *c, struct au_io *io)
 {
-	struct au_chan_slot *s;
-	uint32_t slot;
-
-	if (AU_RING_UNLIKELY(c->free_count == 0))
-		return -EAGAIN;
-	if (AU_RING_UNLIKELY(io->length != 0)) {
-		if (io->length > c->buffer_size)
-			return -EMSGSIZE;
-		if (!io->data)
-			return -EINVAL;
-		au_chan_copy_in(c, io, c->free[c->free_count - 1]);
-	}
-	slot = c->free[--c->free_count];
-	s = &c->slots[slot];
-	c->handle += AU_HANDLE_MAKE(1, 0);
-	s->handle = c->handle | slot;
-	s->io = io;
-	s->started = 0;
-	s->done = 0;
-	s->state = 0;
-	s->crashes = 0;
-	io->handle_ = s->handle;
-	io->status = -EINPROGRESS;
-	s->deadline_ms = 0;
-	if (AU_RING_UNLIKELY(io->timeout_ms != 0))
-		au_chan_set_deadline(s, io->timeout_ms);
-	if (AU_RING_UNLIKELY(!c->up))
-		return 0;
-	if (AU_RING_UNLIKELY(!au_chan_push(c, s, 0, io->timeout_ms))) {
-		au_chan_broken(c);
-		return 0;
-	}
-	s->state = AU_SLOT_SENT;
-	if ((c->submit.tail & (AU_CHAN_BATCH - 1)) == 0)
-		au_chan_flush(c);
+	if (AU_RING_UNLIKELY((io->length | io->timeout_ms) != 0 ||
+			     c->submit.tail == c->submit.limit || !c->free))
+		return au_chan_submit_more(c, io);
+	au_chan_send_(c, au_chan_take_(c, io), io->op, c->when, 0);
+	if (AU_RING_UNLIKELY((c->submit.tail & (AU_CHAN_BATCH - 1)) == 0))
+		return au_chan_batch_full(c);
 	return 0;
 }
 

@@ -8,8 +8,8 @@
  * A ring in shared memory is a header of two cache lines and a power-of-two array of slots:
  *
  *	line 0	head		free-running count of consumed entries, written by the consumer
- *	line 1	sleeping	written by the consumer before it sleeps, cleared by whoever wakes
- *it line 2	slots
+ *	line 1	sleeping	set by the consumer before it sleeps, cleared by whoever wakes it
+ *	line 2	slots
  *
  * There is no shared tail: an entry says by itself that it is there. The last word of a 64-byte
  * entry is its free-running index plus one, so zeroed memory is empty and each lap differs; the
@@ -22,13 +22,14 @@
  *limited to: garbage in an entry (the caller checks its private copy), an impossible head
  *(-EPROTO), false or missing doorbells, and silence. Whoever pops in a loop must bound the loop.
  *
- * Publication is lazy by one entry. A push publishes the entry before it by a plain release store;
- * flush publishes the newest by a sequentially consistent exchange and then looks at the sleeping
- * flag, so a batch pays for one locked instruction. Against that the consumer says that it sleeps,
- * and then looks at the next entry once more, both sequentially consistent: one of the two sees the
- * other. Atomic operations, no fences: ThreadSanitizer does not understand fences. (Publishing a
- * batch at once, by its first entry or by a shared tail, measured 0.6 to 0.8 of this with 8 and 32
- * outstanding, and as much with 128: the two ends then no longer work at the same time.)
+ * Each entry is published by a plain release store as soon as it is written, so the two ends work
+ *at the same time. Flush, once per batch, takes back the sleeping flag by an atomic exchange and
+ *says whether it was set: a batch pays for one locked instruction. Against that the consumer says
+ *that it sleeps by an atomic exchange too, and then looks at the next entry once more. One of the
+ *two exchanges comes first: if it is the producer's, the consumer sees what was published before
+ *it; otherwise the producer sees the flag. Atomic operations, no fences: ThreadSanitizer does not
+ * understand fences. (Publishing a batch at once, by its first entry or by a shared tail, measured
+ * 0.6 to 0.8 of this with 8 and 32 outstanding, and as much with 128.)
  *
  * Each end belongs to one thread at a time. Nothing here blocks, allocates or calls the system.
  * A hot loop does well to work on a local copy of its struct au_ring_producer or au_ring_consumer
@@ -115,22 +116,20 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little endian only");
  * struct au_ring_producer - private state of the writing end
  * @slots: the first slot in shared memory
  * @shared: head and sleeping flag in shared memory
- * @pending: the publication word of the newest entry in shared memory; NULL if it is published
- * @word: (16-byte shape) what @pending will get
  * @phase: (16-byte shape) %AU_RING_PHASE on the first lap and each second after it, else 0
  * @mask: entries minus one
  * @tail: free-running index of the next entry to write
+ * @flushed: @tail at the last flush
  * @limit: @tail at which the ring is full according to the last head read
  * @error: 0, or -EPROTO once the consumer has published an impossible head
  */
 struct au_ring_producer {
 	unsigned char *slots;
 	struct au_ring_shared *shared;
-	void *pending;
-	uint64_t word;
 	uint64_t phase;
 	uint32_t mask;
 	uint32_t tail;
+	uint32_t flushed;
 	uint32_t limit;
 	int error;
 };
@@ -221,31 +220,17 @@ static inline bool au_ring_refresh_(struct au_ring_producer *p)
 {
 	uint32_t entries = p->mask + 1;
 	uint32_t seen = p->limit - entries;
-	uint32_t published = p->tail - (p->pending != NULL);
 	uint32_t head;
 
 	if (p->error)
 		return false;
 	head = __atomic_load_n(&p->shared->head, __ATOMIC_ACQUIRE);
-	if (head - seen > published - seen) {
+	if (head - seen > p->tail - seen) {
 		p->error = -EPROTO;
 		return false;
 	}
 	p->limit = head + entries;
 	return p->tail != p->limit;
-}
-
-/*
- * True if the consumer sleeps. Taking the flag back makes it one doorbell per sleep, however many
- * batches follow until the consumer has woken up.
- */
-static inline bool au_ring_wake_(struct au_ring_producer *p)
-{
-	uint32_t *sleeping = &p->shared->sleeping;
-
-	if (AU_RING_LIKELY(__atomic_load_n(sleeping, __ATOMIC_SEQ_CST) == 0))
-		return false;
-	return __atomic_exchange_n(sleeping, 0, __ATOMIC_SEQ_CST) != 0;
 }
 
 /**
@@ -268,7 +253,24 @@ static inline int au_ring_error(const struct au_ring_producer *p)
  */
 static inline bool au_ring_room(struct au_ring_producer *p)
 {
-	return p->tail != p->limit || au_ring_refresh_(p);
+	return AU_RING_LIKELY(p->tail != p->limit) || au_ring_refresh_(p);
+}
+
+/**
+ * au_ring_flush - the end of a batch
+ * @p: the writing end
+ *
+ * Nothing happens if there is nothing new. Both shapes. Taking the flag back makes it one doorbell
+ * per sleep, however many batches follow until the consumer has woken up.
+ *
+ * Return: true if the consumer sleeps and the caller must send a doorbell.
+ */
+static inline bool au_ring_flush(struct au_ring_producer *p)
+{
+	if (p->flushed == p->tail)
+		return false;
+	p->flushed = p->tail;
+	return __atomic_exchange_n(&p->shared->sleeping, 0, __ATOMIC_SEQ_CST) != 0;
 }
 
 /**
@@ -327,48 +329,38 @@ static inline int au_ring64_consumer_init(struct au_ring_consumer *c, void *mem,
 }
 
 /**
- * au_ring64_push - take the next slot, publish the one before
- * @p: the writing end
- *
- * The caller fills the 60 bytes of the slot (they hold an old entry, or what the peer wrote there:
- * write, do not read) and leaves the last four alone. The consumer sees the entry after the next
- * push or flush.
- *
- * Return: the slot in shared memory; NULL if there is none, see au_ring_error(). When the ring is
- * full the newest entry may be unpublished: flush before waiting.
+ * au_ring64_next_free - the next slot to fill, when there is known to be room
+ * @p: the writing end, whose @tail is not @limit
  */
-static inline void *au_ring64_push(struct au_ring_producer *p)
+static inline void *au_ring64_next_free(const struct au_ring_producer *p)
 {
-	struct au_ring_entry *slot;
-	uint32_t tail = p->tail;
-
-	if (AU_RING_UNLIKELY(tail == p->limit) && !au_ring_refresh_(p))
-		return NULL;
-	if (p->pending)
-		__atomic_store_n((uint32_t *)p->pending, tail, __ATOMIC_RELEASE);
-	slot = (void *)(p->slots + (size_t)(tail & p->mask) * AU_RING64);
-	p->pending = &slot->seq;
-	p->tail = tail + 1;
-	return slot;
+	return p->slots + (size_t)(p->tail & p->mask) * AU_RING64;
 }
 
 /**
- * au_ring64_flush - publish the newest entry
+ * au_ring64_push - the next slot to fill
  * @p: the writing end
  *
- * Once per batch; nothing happens if there is nothing new.
+ * The caller fills the 60 bytes of the slot (they hold an old entry, or what the peer wrote there:
+ * write, do not read), whatever the last four become, and then calls au_ring64_publish().
  *
- * Return: true if the consumer sleeps and the caller must send a doorbell.
+ * Return: the slot in shared memory; NULL if there is none, see au_ring_error().
  */
-static inline bool au_ring64_flush(struct au_ring_producer *p)
+static inline void *au_ring64_push(struct au_ring_producer *p)
 {
-	uint32_t *seq = p->pending;
+	return AU_RING_LIKELY(au_ring_room(p)) ? au_ring64_next_free(p) : NULL;
+}
 
-	if (!seq)
-		return false;
-	p->pending = NULL;
-	__atomic_exchange_n(seq, p->tail, __ATOMIC_SEQ_CST);
-	return au_ring_wake_(p);
+/**
+ * au_ring64_publish - let the consumer see an entry
+ * @p: the writing end
+ * @slot: what the last au_ring64_push() returned, filled
+ *
+ * A consumer that sleeps hears of it by the doorbell that a flush asks for.
+ */
+static inline void au_ring64_publish(struct au_ring_producer *p, void *slot)
+{
+	__atomic_store_n(&((struct au_ring_entry *)slot)->seq, ++p->tail, __ATOMIC_RELEASE);
 }
 
 static inline const struct au_ring_entry *au_ring64_next_(const struct au_ring_consumer *c)
@@ -423,8 +415,8 @@ static inline bool au_ring64_pop(struct au_ring_consumer *c, void *out)
 static inline bool au_ring64_arm(struct au_ring_consumer *c)
 {
 	au_ring_release(c);
-	__atomic_store_n(&c->shared->sleeping, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&au_ring64_next_(c)->seq, __ATOMIC_SEQ_CST) != c->head + 1)
+	__atomic_exchange_n(&c->shared->sleeping, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&au_ring64_next_(c)->seq, __ATOMIC_ACQUIRE) != c->head + 1)
 		return true;
 	au_ring_disarm(c);
 	return false;
@@ -459,54 +451,46 @@ static inline int au_ring16_consumer_init(struct au_ring_consumer *c, void *mem,
 }
 
 /**
- * au_ring16_push - write a completion, publish the one before
- * @p: the writing end
- * @handle: the request's handle
- * @result: bytes transferred, or class specific
- * @err: 0 or a positive errno; cut to %AU_RING_ERR_MASK
- * @status: the device's own status
- *
- * The consumer sees the completion after the next push or flush.
- *
- * Return: 0; -EAGAIN if the ring is full (flush before waiting), or -EPROTO, see au_ring_error().
+ * au_ring16_put - write and publish a completion, when there is known to be room
+ * @p: the writing end, whose @tail is not @limit; see au_ring16_push()
  */
-static inline int au_ring16_push(struct au_ring_producer *p, uint64_t handle, uint32_t result,
+static inline void au_ring16_put(struct au_ring_producer *p, uint64_t handle, uint32_t result,
 				 uint16_t err, uint16_t status)
 {
 	uint32_t tail = p->tail;
 	uint32_t index = tail & p->mask;
 	struct au_ring_slot16 *slot;
 
-	if (AU_RING_UNLIKELY(tail == p->limit) && !au_ring_refresh_(p))
-		return au_ring_error(p);
-	if (p->pending)
-		__atomic_store_n((uint64_t *)p->pending, p->word, __ATOMIC_RELEASE);
 	if (index == 0)
 		p->phase ^= AU_RING_PHASE;
 	slot = (void *)(p->slots + (size_t)index * AU_RING16);
-	slot->handle = handle;
-	p->word = result | (uint64_t)(err & AU_RING_ERR_MASK) << 32 | (uint64_t)status << 48 |
-		  p->phase;
-	p->pending = &slot->word;
+	__atomic_store_n(&slot->handle, handle, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->word,
+			 result | (uint64_t)(err & AU_RING_ERR_MASK) << 32 |
+				 (uint64_t)status << 48 | p->phase,
+			 __ATOMIC_RELEASE);
 	p->tail = tail + 1;
-	return 0;
 }
 
 /**
- * au_ring16_flush - publish the newest completion
+ * au_ring16_push - write and publish a completion
  * @p: the writing end
+ * @handle: the request's handle
+ * @result: bytes transferred, or class specific
+ * @err: 0 or a positive errno; cut to %AU_RING_ERR_MASK
+ * @status: the device's own status
  *
- * Return: true if the consumer sleeps and the caller must send a doorbell.
+ * A consumer that sleeps hears of it by the doorbell that a flush asks for.
+ *
+ * Return: 0; -EAGAIN if the ring is full (flush before waiting), or -EPROTO, see au_ring_error().
  */
-static inline bool au_ring16_flush(struct au_ring_producer *p)
+static inline int au_ring16_push(struct au_ring_producer *p, uint64_t handle, uint32_t result,
+				 uint16_t err, uint16_t status)
 {
-	uint64_t *word = p->pending;
-
-	if (!word)
-		return false;
-	p->pending = NULL;
-	__atomic_exchange_n(word, p->word, __ATOMIC_SEQ_CST);
-	return au_ring_wake_(p);
+	if (AU_RING_UNLIKELY(!au_ring_room(p)))
+		return au_ring_error(p);
+	au_ring16_put(p, handle, result, err, status);
+	return 0;
 }
 
 static inline const struct au_ring_slot16 *au_ring16_next_(const struct au_ring_consumer *c)
@@ -563,8 +547,8 @@ static inline bool au_ring16_pop(struct au_ring_consumer *c, struct au_ring_comp
 static inline bool au_ring16_arm(struct au_ring_consumer *c)
 {
 	au_ring_release(c);
-	__atomic_store_n(&c->shared->sleeping, 1, __ATOMIC_SEQ_CST);
-	if (!au_ring16_is_new_(c, __atomic_load_n(&au_ring16_next_(c)->word, __ATOMIC_SEQ_CST)))
+	__atomic_exchange_n(&c->shared->sleeping, 1, __ATOMIC_SEQ_CST);
+	if (!au_ring16_is_new_(c, __atomic_load_n(&au_ring16_next_(c)->word, __ATOMIC_ACQUIRE)))
 		return true;
 	au_ring_disarm(c);
 	return false;

@@ -15,6 +15,35 @@
 #define SERVER_CONTROLS 32u
 
 _Static_assert(sizeof(struct auf_progress) == 16, "as the layout has it");
+_Static_assert(offsetof(struct auf_progress, done) == 4 &&
+		       offsetof(struct au_wire_submit, done) ==
+			       offsetof(struct au_wire_submit, started) + 4,
+	       "started and done side by side, here and there");
+
+/*
+ * What comes out of the ring, and what goes into the framework: one private copy of an entry, in
+ * which the few fields that differ are replaced.
+ */
+union server_request {
+	struct au_wire_submit wire;
+	struct auf_submit submit;
+};
+#define SERVER_SAME(a, b)                                                                      \
+	_Static_assert(offsetof(struct au_wire_submit, a) == offsetof(struct auf_submit, b) && \
+			       sizeof(((struct au_wire_submit *)0)->a) ==                      \
+				       sizeof(((struct auf_submit *)0)->b),                    \
+		       "a request goes in as it came")
+SERVER_SAME(handle, tag);
+SERVER_SAME(offset, data);
+SERVER_SAME(arg, arg);
+SERVER_SAME(op, op);
+SERVER_SAME(flags, flags);
+SERVER_SAME(length, length);
+SERVER_SAME(timeout_ms, timeout_ms);
+SERVER_SAME(started, started);
+SERVER_SAME(done, done);
+_Static_assert(offsetof(struct auf_submit, progress) >= sizeof(struct au_wire_submit),
+	       "what is not on the wire comes after it");
 
 struct au_chan_server {
 	struct auf_source source;
@@ -43,7 +72,7 @@ struct au_chan_server {
 	bool replaying;	 /* and has not said that this is all */
 	bool said;	 /* that this is all */
 	bool stashed;
-	struct au_wire_submit stash; /* the first new request, while the gate is closed */
+	union server_request stash; /* the first new request, while the gate is closed */
 	int broken;
 	const char *why;
 	struct au_event_queue events;
@@ -124,16 +153,25 @@ static void server_break(struct au_chan_server *s, const char *why)
 
 /* ------------------------------------------------- what the framework calls */
 
+/* The ring is full as far as is known, or the channel is muted. */
+static void __attribute__((noinline))
+server_complete_slowly(struct au_chan_server *s, uint64_t tag, int status, uint32_t result,
+		       uint16_t device_status)
+{
+	if (!s->muted &&
+	    au_ring16_push(&s->complete, tag, result, (uint16_t)-status, device_status) != 0)
+		server_break(s, "completions are not taken from the ring");
+}
+
 static void server_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
 			    uint32_t result, uint16_t device_status)
 {
 	struct au_chan_server *s = auf_handle_context(handle);
 
-	if (AU_RING_UNLIKELY(s->muted))
-		return;
-	if (AU_RING_UNLIKELY(au_ring16_push(&s->complete, tag, result, (uint16_t)-status,
-					    device_status) != 0))
-		server_break(s, "completions are not taken from the ring");
+	if (AU_RING_UNLIKELY(s->muted || s->complete.tail == s->complete.limit))
+		server_complete_slowly(s, tag, status, result, device_status);
+	else
+		au_ring16_put(&s->complete, tag, result, (uint16_t)-status, device_status);
 }
 
 static bool server_push_event(struct au_chan_server *s, const struct au_event *event)
@@ -145,12 +183,14 @@ static bool server_push_event(struct au_chan_server *s, const struct au_event *e
 			server_break(s, "the head of the event ring is impossible");
 		return false;
 	}
-	*e = (struct au_wire_event){ .kind = event->kind,
-				     .flags = event->flags,
-				     .count = event->count,
-				     .arg = { event->arg[0], event->arg[1] },
-				     .generation = s->generation,
-				     .seq = e->seq };
+	memset(e, 0, offsetof(struct au_wire_event, seq));
+	e->kind = event->kind;
+	e->flags = event->flags;
+	e->count = event->count;
+	e->arg[0] = event->arg[0];
+	e->arg[1] = event->arg[1];
+	e->generation = s->generation;
+	au_ring64_publish(&s->event, e);
 	return true;
 }
 
@@ -188,11 +228,11 @@ static void server_push_events(struct au_chan_server *s)
 /* Publish what is done: at most one doorbell, and none when the client is awake. */
 static inline void server_flush(struct au_chan_server *s)
 {
-	bool wake = au_ring16_flush(&s->complete);
+	bool wake = au_ring_flush(&s->complete);
 
 	if (AU_RING_UNLIKELY(!au_event_queue_empty(&s->events)))
 		server_push_events(s);
-	wake |= au_ring64_flush(&s->event);
+	wake |= au_ring_flush(&s->event);
 	if (AU_RING_UNLIKELY(wake))
 		au_doorbell_ring(s->source.fd);
 }
@@ -205,22 +245,18 @@ static bool server_refuse(struct au_chan_server *s, const char *why)
 	return false;
 }
 
-static const char *server_what_is_wrong(const struct au_chan_server *s,
-					const struct au_wire_submit *e)
+/* A request with data or flags: what is wrong with it, or NULL. */
+static const char *server_check(const struct au_chan_server *s, const struct au_wire_submit *e)
 {
-	uint32_t slot = AU_HANDLE_SLOT(e->handle);
-
-	if (slot >= s->depth)
-		return "a request names a slot that there is not";
-	if (e->handle <= s->last[slot])
-		return "a request has a number that was used before";
+	if ((e->flags & ~s->flags_known) != 0)
+		return "a request has flags that are not known here";
 	if (e->length > s->buffer_size)
 		return "a request is longer than a buffer";
-	if (e->offset > s->pool_size - e->length)
+	if (e->length != 0 && e->offset > s->pool_size - e->length)
 		return "a request's data are not in the pool";
-	if (e->offset % 64 != 0)
+	if (e->length != 0 && e->offset % 64 != 0)
 		return "a request's data are not aligned";
-	return "a request has flags that are not known here";
+	return NULL;
 }
 
 static void server_early_cancel(struct au_chan_server *s, uint32_t slot)
@@ -236,45 +272,44 @@ static void server_early_cancel(struct au_chan_server *s, uint32_t slot)
 }
 
 /* Check one request, which is a private copy, and hand it in. False: the channel must end. */
-static inline bool server_take(struct au_chan_server *s, const struct au_wire_submit *e)
+static inline bool server_take(struct au_chan_server *s, union server_request *r)
 {
+	const struct au_wire_submit *e = &r->wire;
 	uint32_t slot = AU_HANDLE_SLOT(e->handle);
+	uint64_t offset = 0;
+	bool suspect = false;
 	struct auf_progress *p;
 	int err;
 
-	if (AU_RING_UNLIKELY(slot >= s->depth || e->handle <= s->last[slot] ||
-			     e->length > s->buffer_size || e->offset > s->pool_size - e->length ||
-			     e->offset % 64 != 0 || (e->flags & ~s->flags_known) != 0))
-		return server_refuse(s, server_what_is_wrong(s, e));
+	if (AU_RING_UNLIKELY(slot >= s->depth))
+		return server_refuse(s, "a request names a slot that there is not");
+	if (AU_RING_UNLIKELY((e->flags | e->length) != 0)) {
+		const char *wrong = server_check(s, e);
+
+		if (wrong)
+			return server_refuse(s, wrong);
+		suspect = (e->flags & AU_WIRE_SUSPECT) != 0;
+		offset = e->length != 0 ? e->offset : 0;
+		r->submit.flags = e->flags & AU_WIRE_REPLAY;
+	}
 	if (AU_RING_UNLIKELY(e->generation != s->generation)) {
 		s->stats.stale++;
 		return true;
 	}
 	s->last[slot] = e->handle;
-	s->stats.requests++;
 	/* The tag last: until then the words are about the slot's request before. */
 	p = &s->progress[slot];
-	atomic_store_explicit(&p->started, e->started, memory_order_relaxed);
-	atomic_store_explicit(&p->done, e->done, memory_order_relaxed);
+	memcpy(p, &e->started, sizeof(p->started) + sizeof(p->done));
 	atomic_store_explicit(&p->flags, 0, memory_order_relaxed);
 	atomic_store_explicit(&p->tag, (uint32_t)(e->handle >> 16), memory_order_release);
-	const struct auf_submit submit = {
-		.op = e->op,
-		.flags = e->flags & AU_WIRE_REPLAY,
-		.length = e->length,
-		.arg = { e->arg[0], e->arg[1] },
-		.data = s->pool + e->offset,
-		.timeout_ms = e->timeout_ms,
-		.started = e->started,
-		.done = e->done,
-		.suspect = (e->flags & AU_WIRE_SUSPECT) != 0,
-		.tag = e->handle,
-		.progress = p,
-	};
-	if (AU_RING_UNLIKELY((err = auf_submit(s->handle, slot, &submit)) != 0)) {
+	r->submit.data = s->pool + offset;
+	r->submit.suspect = suspect;
+	r->submit.progress = p;
+	err = auf_submit(s->handle, slot, &r->submit);
+	if (AU_RING_UNLIKELY(err != 0)) {
 		if (err == -EBUSY)
 			return server_refuse(s, "a request came in a slot that is still in use");
-		server_complete(s->handle, slot, e->handle, err, 0, 0);
+		server_complete(s->handle, slot, r->submit.tag, err, 0, 0);
 	}
 	if (AU_RING_UNLIKELY(s->early_count != 0))
 		server_early_cancel(s, slot);
@@ -321,20 +356,21 @@ static void server_controls(struct au_chan_server *s)
  */
 static unsigned int server_replay(struct au_chan_server *s, unsigned int budget)
 {
-	struct au_wire_submit e;
+	union server_request r;
 	unsigned int count = 0;
 
-	while (count < budget && !s->stashed && au_ring64_pop(&s->submit, &e)) {
+	while (count < budget && !s->stashed && au_ring64_pop(&s->submit, &r.wire)) {
 		count++;
-		if (!(e.flags & AU_WIRE_REPLAY)) {
-			s->stash = e;
+		if (!(r.wire.flags & AU_WIRE_REPLAY)) {
+			s->stash = r;
 			s->stashed = true;
 			break;
 		}
 		s->stats.replayed++;
-		if (!server_take(s, &e))
+		if (!server_take(s, &r))
 			return count;
 	}
+	s->stats.requests += count;
 	au_ring_release(&s->submit);
 	if (au_ring64_ready(&s->control))
 		server_controls(s);
@@ -388,7 +424,7 @@ static void server_look_at_doorbell(struct au_chan_server *s)
 static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 {
 	struct au_chan_server *s = (struct au_chan_server *)source;
-	struct au_wire_submit e;
+	union server_request r;
 	unsigned int count = 0;
 
 	if (budget > s->turn)
@@ -399,12 +435,13 @@ static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 		if (count != 0 || s->attention)
 			return count;
 	}
-	while (count < budget && au_ring64_pop(&s->submit, &e)) {
+	while (count < budget && au_ring64_pop(&s->submit, &r.wire)) {
 		count++;
-		if (AU_RING_UNLIKELY(!server_take(s, &e)))
+		if (AU_RING_UNLIKELY(!server_take(s, &r)))
 			return count;
 	}
 	if (count != 0) {
+		s->stats.requests += count;
 		au_ring_release(&s->submit);
 		s->quiet = 0;
 	} else if (AU_RING_UNLIKELY(++s->quiet == SERVER_QUIET)) {

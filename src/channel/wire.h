@@ -23,14 +23,19 @@
 #define AU_WIRE_REPLAY		  0x0001 /* outstanding when an earlier host died */
 #define AU_WIRE_SUSPECT		  0x0002 /* ... twice, while the driver owned it: run it alone */
 
-/** struct au_wire_submit - a request, client to host; 64 bytes, @seq published last. */
+/**
+ * struct au_wire_submit - a request, client to host; 64 bytes, @seq published last.
+ *
+ * The order is that of struct au_io on one side and of struct auf_submit on the other, so that
+ * neither has to move fields about.
+ */
 struct au_wire_submit {
 	uint64_t handle;
-	uint64_t offset; /* of the data in the pool */
+	uint64_t offset; /* of the data in the pool; a multiple of 64 */
 	uint64_t arg[2];
-	uint32_t length;
 	uint16_t op;
 	uint16_t flags;
+	uint32_t length;
 	uint32_t timeout_ms;
 	uint32_t generation;
 	uint32_t started; /* replay: how far it had come */

@@ -181,23 +181,26 @@ struct auf_progress {
 #define AUF_SOLO  2u /* ... with no other suspect: if the host dies now, this one did it */
 
 /**
- * struct auf_submit - a request on its way in.
+ * struct auf_submit - a request on its way in. Up to @progress it lies as struct au_wire_submit
+ * does: a channel hands in what it has copied from its ring.
  * @tag: given back at completion.
  * @progress: never NULL; set to @started, @done and no flags by the sender.
  * @started, @done: of an earlier generation, for AU_REQ_REPLAY; hostile input.
  * @suspect: deliver it alone.
  */
 struct auf_submit {
+	uint64_t tag;
+	void *data;
+	uint64_t arg[2];
 	uint16_t op;
 	uint16_t flags;
 	uint32_t length;
-	uint64_t arg[2];
-	void *data;
 	uint32_t timeout_ms;
+	uint32_t reserved;
 	uint32_t started;
 	uint32_t done;
 	bool suspect;
-	uint64_t tag;
+	uint32_t reserved2;
 	struct auf_progress *progress;
 };
 
@@ -222,8 +225,11 @@ struct auf_handle_config {
 /** auf_handle_open - open a handle on a unit. Lane. */
 int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config,
 		    struct auf_handle **out);
-/** auf_handle_context - the @context of its configuration. */
-void *auf_handle_context(const struct auf_handle *handle);
+/** auf_handle_context - the @context of its configuration, which is the first thing in a handle. */
+static inline void *auf_handle_context(const struct auf_handle *handle)
+{
+	return *(void *const *)(const void *)handle;
+}
 /** auf_handle_close - cancel what is outstanding and free the handle when the driver has let go of
  * its requests; @closed(context) is then called (at once when nothing is outstanding). complete()
  * and event() are not called any more. Lane. */

@@ -54,6 +54,7 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	handle = au_os_alloc(sizeof(*handle));
 	if (!handle)
 		return -ENOMEM;
+	handle->context = config->context;
 	handle->unit = unit;
 	handle->lane = dev->lane;
 	handle->depth = config->depth;
@@ -71,11 +72,6 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	if (unit->cls->opened)
 		unit->cls->opened(unit, handle, flags);
 	return 0;
-}
-
-void *auf_handle_context(const struct auf_handle *handle)
-{
-	return handle->config.context;
 }
 
 /* ------------------------------------------------------------------ closing */

@@ -175,6 +175,7 @@ void auf_request_timed_out(struct auf_timeout *timeout);
 void auf_request_let_go(struct auf_request *r);
 
 struct auf_handle {
+	void *context; /* first, see auf_handle_context() */
 	struct au_unit *unit; /* NULL: the unit has gone */
 	struct auf_request **slots;
 	uint32_t depth;

@@ -13,7 +13,7 @@
  *
  * Variants, each a -D:
  *	PHASE			the 16-byte shape: a phase bit in the last word instead of a lap word
- *	NO_BARRIER_PRODUCER	flush publishes by a plain store: must fail
+ *	NO_BARRIER_PRODUCER	flush only looks at the flag, by a plain load: must fail
  *	NO_BARRIER_CONSUMER	arm sets the flag by a plain store: must fail
  *	NO_BARRIER		both: must fail
  *	NO_RECHECK		arm does not look at the ring again: must fail
@@ -74,23 +74,21 @@ inline locked_store(buffer, where, what)
 
 inline flush()
 {
-	published = tail;
+	flushed = tail;
 #ifdef NO_BARRIER_PRODUCER
-	store(producer_buffer, PUB(tail - 1), STAMP(tail - 1));
-#else
-	locked_store(producer_buffer, PUB(tail - 1), STAMP(tail - 1));
-#endif
 	asleep = mem[SLEEPING];
 	if
-	:: asleep ->
-		atomic {
-			empty(producer_buffer) -> asleep = mem[SLEEPING];
-			mem[SLEEPING] = 0
-		};
-		if
-		:: asleep -> bell = true
-		:: else
-		fi
+	:: asleep -> store(producer_buffer, SLEEPING, 0)
+	:: else
+	fi;
+#else
+	atomic {
+		empty(producer_buffer) -> asleep = mem[SLEEPING];
+		mem[SLEEPING] = 0
+	};
+#endif
+	if
+	:: asleep -> bell = true
 	:: else
 	fi;
 	asleep = 0
@@ -98,7 +96,7 @@ inline flush()
 
 proctype producer()
 {
-	byte tail, published, head;
+	byte tail, flushed, head;
 	byte limit = N;
 	bit asleep;
 
@@ -107,7 +105,7 @@ proctype producer()
 		if
 		:: tail == limit ->
 			head = mem[HEAD];
-			assert(head >= limit - N && head <= published);
+			assert(head >= limit - N && head <= tail);
 			limit = head + N;
 			head = 0
 		:: else
@@ -116,25 +114,20 @@ proctype producer()
 		:: tail == limit ->
 			/* Full: the contract says flush, then wait. */
 			if
-			:: published != tail -> flush()
+			:: flushed != tail -> flush()
 			:: else
 			fi;
 			mem[HEAD] != limit - N
 		:: else ->
-			if
-			:: published != tail ->
-				store(producer_buffer, PUB(tail - 1), STAMP(tail - 1))
-			:: else
-			fi;
-			published = tail;
 			store(producer_buffer, FIRST(tail), tail + 1);
 #ifndef PHASE
 			store(producer_buffer, SECOND(tail), tail + 1);
 #endif
+			store(producer_buffer, PUB(tail), STAMP(tail));
 			tail++
 		fi
-	:: published != tail -> flush()
-	:: tail == M && published == tail -> break
+	:: flushed != tail -> flush()
+	:: tail == M && flushed == tail -> break
 	od
 }
 

@@ -27,6 +27,7 @@
 /* ------------------------------------------------- the framework, as the test wants it */
 
 struct auf_handle {
+	void *context;
 	struct auf_handle_config config;
 	bool busy[FAKE_SLOTS];
 	struct auf_submit held[FAKE_SLOTS];
@@ -52,13 +53,9 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 
 	assert_non_null(h);
 	h->config = *config;
+	h->context = config->context;
 	fake_last_handle = *handle = h;
 	return 0;
-}
-
-void *auf_handle_context(const struct auf_handle *handle)
-{
-	return handle->config.context;
 }
 
 void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), void *context)

@@ -417,7 +417,7 @@ static void test_expiry(void **state)
 	}
 	assert_int_equal(au_chan_outstanding(pair->chan), DEPTH - 1);
 	replace(pair, false);
-	assert_int_equal(pair->chan->free_count, 1);
+	assert_int_equal(au_chan_free_slots(pair->chan), 1);
 }
 
 static void test_fail(void **state)

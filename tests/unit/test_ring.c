@@ -82,7 +82,7 @@ static void set_index(struct ring *r, enum au_ring_shape shape, uint32_t index)
 	}
 	r->shared->head = index;
 	r->p.tail = index;
-	r->p.pending = NULL;
+	r->p.flushed = index;
 	r->p.phase = ((index - 1) & ENTRIES) == 0 ? AU_RING_PHASE : 0;
 	r->p.limit = index + ENTRIES;
 	r->c.head = r->c.released = index;
@@ -98,6 +98,7 @@ static bool send64(struct ring *r, uint64_t number)
 	m->number = number;
 	m->inverse = ~number;
 	memset(m->fill, (int)(number & 0xff), sizeof(m->fill));
+	au_ring64_publish(&r->p, m);
 	return true;
 }
 
@@ -185,7 +186,7 @@ static void test_order64(void **state)
 		expect64_empty(r);
 		for (unsigned i = 0; i < batch; i++)
 			assert_true(send64(r, in++));
-		au_ring64_flush(&r->p);
+		au_ring_flush(&r->p);
 		for (unsigned i = 0; i < batch; i++)
 			expect64(r, out++);
 		au_ring_release(&r->c);
@@ -204,7 +205,7 @@ static void test_order16(void **state)
 		expect16_empty(r);
 		for (unsigned i = 0; i < batch; i++)
 			assert_int_equal(send16(r, in++), 0);
-		au_ring16_flush(&r->p);
+		au_ring_flush(&r->p);
 		for (unsigned i = 0; i < batch; i++)
 			expect16(r, out++);
 		au_ring_release(&r->c);
@@ -212,34 +213,55 @@ static void test_order16(void **state)
 	assert_true(out > 1000);
 }
 
-static void test_newest_waits_for_flush64(void **state)
+/* An entry is there at once; the flush is for a consumer that sleeps. */
+static void test_published_at_once64(void **state)
 {
 	struct ring *r = *state;
 
 	send64(r, 1);
-	expect64_empty(r);
-	send64(r, 2);
 	expect64(r, 1);
 	expect64_empty(r);
-	au_ring64_flush(&r->p);
+	send64(r, 2);
+	send64(r, 3);
 	expect64(r, 2);
-	assert_false(au_ring64_flush(&r->p));
+	assert_true(au_ring64_arm(&r->c) == false);
+	expect64(r, 3);
+	assert_true(au_ring64_arm(&r->c));
+	assert_true(au_ring_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 	expect64_empty(r);
 }
 
-static void test_newest_waits_for_flush16(void **state)
+static void test_published_at_once16(void **state)
 {
 	struct ring *r = *state;
 
 	send16(r, 1);
-	expect16_empty(r);
-	send16(r, 2);
 	expect16(r, 1);
 	expect16_empty(r);
-	au_ring16_flush(&r->p);
+	send16(r, 2);
+	send16(r, 3);
 	expect16(r, 2);
-	assert_false(au_ring16_flush(&r->p));
+	assert_false(au_ring16_arm(&r->c));
+	expect16(r, 3);
+	assert_true(au_ring16_arm(&r->c));
+	assert_true(au_ring_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 	expect16_empty(r);
+}
+
+/* A slot that is only being filled is not there yet. */
+static void test_not_before_published(void **state)
+{
+	struct ring *r = *state;
+	struct message *m = au_ring64_push(&r->p);
+
+	assert_non_null(m);
+	m->number = 9;
+	expect64_empty(r);
+	assert_ptr_equal(au_ring64_push(&r->p), m);
+	send64(r, 4);
+	expect64(r, 4);
 }
 
 static void test_full64(void **state)
@@ -250,7 +272,7 @@ static void test_full64(void **state)
 		assert_true(send64(r, i));
 	assert_false(send64(r, 99));
 	assert_int_equal(au_ring_error(&r->p), -EAGAIN);
-	au_ring64_flush(&r->p);
+	au_ring_flush(&r->p);
 	assert_false(send64(r, 99));
 
 	/* Popped is not yet released. */
@@ -260,7 +282,7 @@ static void test_full64(void **state)
 	assert_true(send64(r, ENTRIES));
 	assert_false(send64(r, 99));
 	assert_int_equal(au_ring_error(&r->p), -EAGAIN);
-	au_ring64_flush(&r->p);
+	au_ring_flush(&r->p);
 	for (unsigned i = 1; i <= ENTRIES; i++)
 		expect64(r, i);
 	expect64_empty(r);
@@ -273,13 +295,13 @@ static void test_full16(void **state)
 	for (unsigned i = 0; i < ENTRIES; i++)
 		assert_int_equal(send16(r, i), 0);
 	assert_int_equal(send16(r, 99), -EAGAIN);
-	au_ring16_flush(&r->p);
+	au_ring_flush(&r->p);
 	expect16(r, 0);
 	assert_int_equal(send16(r, 99), -EAGAIN);
 	au_ring_release(&r->c);
 	assert_int_equal(send16(r, ENTRIES), 0);
 	assert_int_equal(send16(r, 99), -EAGAIN);
-	au_ring16_flush(&r->p);
+	au_ring_flush(&r->p);
 	for (unsigned i = 1; i <= ENTRIES; i++)
 		expect16(r, i);
 	expect16_empty(r);
@@ -298,7 +320,7 @@ static void test_index_wrap64(void **state)
 				assert_true(send64(r, i));
 			assert_false(send64(r, 99));
 			assert_int_equal(au_ring_error(&r->p), -EAGAIN);
-			au_ring64_flush(&r->p);
+			au_ring_flush(&r->p);
 			for (unsigned i = 0; i < ENTRIES; i++)
 				expect64(r, i);
 			au_ring_release(&r->c);
@@ -318,7 +340,7 @@ static void test_index_wrap16(void **state)
 			for (unsigned i = 0; i < ENTRIES; i++)
 				assert_int_equal(send16(r, i), 0);
 			assert_int_equal(send16(r, 99), -EAGAIN);
-			au_ring16_flush(&r->p);
+			au_ring_flush(&r->p);
 			for (unsigned i = 0; i < ENTRIES; i++)
 				expect16(r, i);
 			au_ring_release(&r->c);
@@ -362,7 +384,7 @@ static void test_hostile_head(void **state)
 			set_index(r, AU_RING64, start[i]);
 			for (unsigned n = 0; n < ENTRIES; n++)
 				assert_true(send64(r, n));
-			au_ring64_flush(&r->p);
+			au_ring_flush(&r->p);
 			r->shared->head = bad[k];
 			assert_false(send64(r, 99));
 			assert_int_equal(au_ring_error(&r->p), -EPROTO);
@@ -375,14 +397,14 @@ static void test_hostile_head(void **state)
 	}
 }
 
-/* The consumer cannot have consumed the entry that is not yet published. */
+/* The consumer cannot have consumed what was never published. */
 static void test_head_beyond_published(void **state)
 {
 	struct ring *r = *state;
 
 	for (unsigned n = 0; n < ENTRIES; n++)
 		assert_true(send64(r, n));
-	r->shared->head = ENTRIES;
+	r->shared->head = ENTRIES + 1;
 	assert_false(send64(r, 99));
 	assert_int_equal(au_ring_error(&r->p), -EPROTO);
 
@@ -390,7 +412,7 @@ static void test_head_beyond_published(void **state)
 	set_index(r, AU_RING64, 0);
 	for (unsigned n = 0; n < ENTRIES; n++)
 		assert_true(send64(r, n));
-	r->shared->head = ENTRIES - 1;
+	r->shared->head = ENTRIES;
 	assert_true(send64(r, 99));
 }
 
@@ -400,7 +422,7 @@ static void test_hostile_head16(void **state)
 
 	for (unsigned n = 0; n < ENTRIES; n++)
 		assert_int_equal(send16(r, n), 0);
-	au_ring16_flush(&r->p);
+	au_ring_flush(&r->p);
 	r->shared->head = ENTRIES + 1;
 	assert_int_equal(send16(r, 99), -EPROTO);
 	r->shared->head = 1;
@@ -427,12 +449,13 @@ static void test_scribble(void **state)
 			assert_in_range((uintptr_t)slot, (uintptr_t)slots,
 					(uintptr_t)slots + (ENTRIES - 1) * AU_RING64);
 			memset(slot, 0, 60);
+			au_ring64_publish(&r->p, slot);
 			sent++;
 		} else if (au_ring_error(&r->p) == -EPROTO) {
 			violations++;
 			assert_int_equal(au_ring64_producer_init(&r->p, r->mem, ENTRIES), 0);
 		}
-		au_ring64_flush(&r->p);
+		au_ring_flush(&r->p);
 		/* A consumer that believes all it sees still takes one entry per call. */
 		uint32_t head = r->c.head;
 		bool got = au_ring64_pop(&r->c, &m);
@@ -451,7 +474,7 @@ static void test_copied_once(void **state)
 	struct message m = { 0 };
 
 	send64(r, 5);
-	au_ring64_flush(&r->p);
+	au_ring_flush(&r->p);
 	assert_true(au_ring64_pop(&r->c, &m));
 	memset(r->mem, 0xff, au_ring_bytes(AU_RING64, ENTRIES));
 	assert_int_equal(m.number, 5);
@@ -465,7 +488,7 @@ static void test_err_is_cut(void **state)
 	struct au_ring_completion done = { 0 };
 
 	assert_int_equal(au_ring16_push(&r->p, 1, UINT32_MAX, UINT16_MAX, UINT16_MAX), 0);
-	au_ring16_flush(&r->p);
+	au_ring_flush(&r->p);
 	assert_true(au_ring16_pop(&r->c, &done));
 	assert_int_equal(done.err, AU_RING_ERR_MASK);
 	assert_int_equal(done.result, UINT32_MAX);
@@ -478,7 +501,7 @@ static void test_doorbell64(void **state)
 	struct ring *r = *state;
 
 	send64(r, 1);
-	assert_false(au_ring64_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 
 	/* An entry is there: no sleep, and the flag is taken back. */
 	assert_false(au_ring64_arm(&r->c));
@@ -489,11 +512,11 @@ static void test_doorbell64(void **state)
 	assert_int_equal(r->shared->head, 0);
 	assert_true(au_ring64_arm(&r->c));
 	assert_int_equal(r->shared->head, 1);
-	assert_false(au_ring64_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 	send64(r, 2);
-	assert_true(au_ring64_flush(&r->p));
+	assert_true(au_ring_flush(&r->p));
 	send64(r, 3);
-	assert_false(au_ring64_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 	au_ring_disarm(&r->c);
 	expect64(r, 2);
 	expect64(r, 3);
@@ -502,13 +525,13 @@ static void test_doorbell64(void **state)
 	assert_true(au_ring64_arm(&r->c));
 	au_ring_disarm(&r->c);
 	send64(r, 4);
-	assert_false(au_ring64_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 	expect64(r, 4);
 
-	/* An unpublished entry does not keep the consumer awake, its flush wakes it. */
-	send64(r, 5);
+	/* An entry that comes after the last look, before its flush. */
 	assert_true(au_ring64_arm(&r->c));
-	assert_true(au_ring64_flush(&r->p));
+	send64(r, 5);
+	assert_true(au_ring_flush(&r->p));
 }
 
 static void test_doorbell16(void **state)
@@ -516,21 +539,21 @@ static void test_doorbell16(void **state)
 	struct ring *r = *state;
 
 	send16(r, 1);
-	assert_false(au_ring16_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 	assert_false(au_ring16_arm(&r->c));
 	assert_int_equal(r->shared->sleeping, 0);
 	expect16(r, 1);
 	assert_true(au_ring16_arm(&r->c));
 	assert_int_equal(r->shared->head, 1);
 	send16(r, 2);
-	assert_true(au_ring16_flush(&r->p));
+	assert_true(au_ring_flush(&r->p));
 	send16(r, 3);
-	assert_false(au_ring16_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 	au_ring_disarm(&r->c);
 	expect16(r, 2);
 	expect16(r, 3);
 	assert_true(au_ring16_arm(&r->c));
-	assert_false(au_ring16_flush(&r->p));
+	assert_false(au_ring_flush(&r->p));
 }
 
 #define TEST64(f) cmocka_unit_test_setup_teardown(f, setup64, teardown)
@@ -542,8 +565,9 @@ int main(void)
 		cmocka_unit_test(test_sizes),
 		TEST64(test_order64),
 		TEST16(test_order16),
-		TEST64(test_newest_waits_for_flush64),
-		TEST16(test_newest_waits_for_flush16),
+		TEST64(test_published_at_once64),
+		TEST16(test_published_at_once16),
+		TEST64(test_not_before_published),
 		TEST64(test_full64),
 		TEST16(test_full16),
 		TEST64(test_index_wrap64),
