@@ -301,6 +301,9 @@ void mgr_channel_ended(struct mgr_device *dev, const struct au_hm_channel *msg)
 
 		if (ch->id != msg->channel || !ch->opened)
 			continue;
+		/* It lets go of all of them as it stops; the clients wait for the next host. */
+		if (!ch->closing && dev->host->state == MGR_HOST_STOPPING)
+			return;
 		if (!ch->closing)
 			au_logf(AU_LOG_INFO, "%s: a channel was ended: %s", dev->spec.name, text);
 		mgr_channel_free(ch);

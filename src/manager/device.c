@@ -722,6 +722,7 @@ int mgr_device_up(struct mgr_device *dev, const json_t *o)
 static int device_ready(struct mgr_device *dev, const char *text)
 {
 	json_t *o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	bool first = dev->provisional;
 	int err = -EPROTO;
 
 	if (o && dev->host->state == MGR_HOST_STARTING)
@@ -731,6 +732,8 @@ static int device_ready(struct mgr_device *dev, const char *text)
 		/* Clients first: they wait. */
 		mgr_channels_up(dev);
 		device_state(dev, MGR_RUNNING, "%s", "");
+		if (first) /* what is answered now is a promise */
+			mgr_state_save(dev);
 		mgr_device_idle_check(dev);
 		mgr_supervise(dev->mgr);
 	}

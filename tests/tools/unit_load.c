@@ -82,6 +82,7 @@ static void slot_done(struct au_io *io)
 static void slot_submit(struct slot *s)
 {
 	static unsigned char next;
+	int err;
 
 	for (unsigned int i = 0; i < BYTES; i++)
 		s->sent[i] = next++;
@@ -89,10 +90,13 @@ static void slot_submit(struct slot *s)
 	s->io = (struct au_io){
 		.op = s->io.op, .length = BYTES, .data = s->data, .done = slot_done, .user = s
 	};
-	if (au_submit(s->handle, &s->io) == 0)
+	err = au_submit(s->handle, &s->io);
+	if (err == 0) {
 		load.outstanding++;
-	else
+	} else {
 		load.errors++;
+		load.error = err;
+	}
 }
 
 static void events(struct au_handle *h)
