@@ -169,9 +169,12 @@ static void vandal_wrong(struct vandal *v, struct au_wire_submit *e)
 	}
 }
 
-static bool vandal_flush(struct vandal *v, struct au_ring_producer *ring)
+/* @entry: what was filled, if there was room. */
+static bool vandal_flush(struct vandal *v, struct au_ring_producer *ring, void *entry)
 {
-	if (au_ring64_flush(ring))
+	if (entry)
+		au_ring64_publish(ring, entry);
+	if (au_ring_flush(ring))
 		au_doorbell_ring(v->fds[1]);
 	return true;
 }
@@ -182,7 +185,7 @@ static void do_entries(struct vandal *v)
 
 	if (e)
 		vandal_fill(v, e, sizeof(*e) - sizeof(e->seq));
-	vandal_flush(v, &v->submit);
+	vandal_flush(v, &v->submit, e);
 }
 
 static void do_almost(struct vandal *v)
@@ -194,7 +197,7 @@ static void do_almost(struct vandal *v)
 		if (v->sent % 8 == 0)
 			vandal_wrong(v, e);
 	}
-	vandal_flush(v, &v->submit);
+	vandal_flush(v, &v->submit, e);
 }
 
 static void do_reuse(struct vandal *v)
@@ -205,7 +208,7 @@ static void do_reuse(struct vandal *v)
 		vandal_right(v, e, 0);
 		e->op = AU_RAW_FIRST + 1; /* t-echo and t-cancel keep it */
 	}
-	vandal_flush(v, &v->submit);
+	vandal_flush(v, &v->submit, e);
 }
 
 static void do_control(struct vandal *v)
@@ -217,7 +220,7 @@ static void do_control(struct vandal *v)
 		e->generation = v->channel.generation;
 		e->kind = (uint32_t)vandal_random(v) % 4;
 	}
-	vandal_flush(v, &v->control);
+	vandal_flush(v, &v->control, e);
 }
 
 static void do_noise(struct vandal *v)
@@ -266,7 +269,7 @@ static void do_deaf(struct vandal *v)
 
 	if (e)
 		vandal_right(v, e, (uint32_t)(v->sent % DEPTH));
-	vandal_flush(v, &v->submit);
+	vandal_flush(v, &v->submit, e);
 }
 
 static const struct {
