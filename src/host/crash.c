@@ -234,8 +234,9 @@ void au_crash_init(struct au_recorder *rec)
 }
 
 struct crash_search {
-	const char *alias, *path;
-	bool first; /* looking for the alias */
+	const struct au_crash_alias *aliases;
+	unsigned int alias_count;
+	bool first; /* looking for the driver */
 	uint32_t count;
 };
 
@@ -282,12 +283,16 @@ static void crash_path(uint32_t at, const char *path)
 static int crash_module(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct crash_search *search = arg;
-	bool aliased = search->alias && !strcmp(info->dlpi_name, search->alias);
+	const char *path = *info->dlpi_name ? info->dlpi_name : crash_program;
+	bool driver = !strcmp(info->dlpi_name, search->aliases[0].name);
 	uint32_t at = search->count;
 
 	(void)size;
-	if (aliased != search->first || at >= 32)
+	if (driver != search->first || at >= 32)
 		return 0;
+	for (unsigned int i = 0; i < search->alias_count; i++)
+		if (!strcmp(info->dlpi_name, search->aliases[i].name))
+			path = search->aliases[i].path;
 	for (unsigned int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 
@@ -297,9 +302,7 @@ static int crash_module(struct dl_phdr_info *info, size_t size, void *arg)
 		crash_area->modules[at].start = info->dlpi_addr + ph->p_vaddr;
 		crash_area->modules[at].end = info->dlpi_addr + ph->p_vaddr + ph->p_memsz;
 		crash_area->modules[at].offset = ph->p_vaddr;
-		crash_path(at, aliased		  ? search->path
-			       : *info->dlpi_name ? info->dlpi_name
-						  : crash_program);
+		crash_path(at, path);
 		for (unsigned int j = 0; j < info->dlpi_phnum; j++)
 			if (info->dlpi_phdr[j].p_type == PT_NOTE)
 				crash_build_id(info, &info->dlpi_phdr[j], at);
@@ -309,9 +312,9 @@ static int crash_module(struct dl_phdr_info *info, size_t size, void *arg)
 	return 0;
 }
 
-void au_crash_modules(const char *alias, const char *path)
+void au_crash_modules(const struct au_crash_alias *aliases, unsigned int count)
 {
-	struct crash_search search = { .alias = alias, .path = path, .first = true };
+	struct crash_search search = { .aliases = aliases, .alias_count = count, .first = true };
 
 	dl_iterate_phdr(crash_module, &search);
 	search.first = false;

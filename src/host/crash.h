@@ -27,10 +27,16 @@ void au_crash_handlers(void);
  */
 void au_crash_thread(unsigned int lane);
 
+/** struct au_crash_alias - what was loaded as @name is known outside as @path. */
+struct au_crash_alias {
+	const char *name;
+	const char *path;
+};
+
 /**
  * au_crash_modules - note what is mapped where, for whoever makes names of addresses later.
- * @alias, @path: the module that was loaded as @alias is noted as @path, and first.
+ * @aliases: the first is the driver, and is noted first.
  */
-void au_crash_modules(const char *alias, const char *path);
+void au_crash_modules(const struct au_crash_alias *aliases, unsigned int count);
 
 #endif

@@ -251,9 +251,20 @@ static bool host_receive(struct host *host)
 	return on;
 }
 
+/* Whoever shuts the machine down does not ask the manager. */
+static volatile sig_atomic_t host_told_to_end;
+static int host_wake = -1;
+
+static void host_terminate(int sig)
+{
+	(void)sig;
+	host_told_to_end = 1;
+	au_os_wake(host_wake);
+}
+
 static void host_loop(struct host *host)
 {
-	for (;;) {
+	while (!host_told_to_end) {
 		bool left = host_link_flush(&host->link);
 		struct pollfd p[3] = {
 			{ .fd = host->link.fd, .events = POLLIN },
@@ -341,6 +352,8 @@ int main(int argc, char **argv)
 			host_refuse(&host, &why);
 		_exit(1);
 	}
+	host_wake = host.link.wake;
+	signal(SIGTERM, host_terminate);
 	host_ready(&host);
 	host_loop(&host);
 	host_down(&host);

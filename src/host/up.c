@@ -123,6 +123,21 @@ static int host_threads(struct host *host, struct host_failure *why)
 	return err ? host_fail(why, "sandbox", err, "cannot start a lane") : 0;
 }
 
+/* By the names that they have outside. */
+static void host_crash_modules(struct host *host)
+{
+	struct au_sandbox *sb = &host->sandbox;
+	struct au_crash_alias aliases[1 + AU_SANDBOX_LIBRARIES];
+	char names[AU_SANDBOX_LIBRARIES][sizeof(sb->libraries[0].name) + 4];
+
+	aliases[0] = (struct au_crash_alias){ sb->module_path, host->start.module_path };
+	for (unsigned int i = 0; i < sb->library_count; i++) {
+		snprintf(names[i], sizeof(names[i]), "./%s", sb->libraries[i].name);
+		aliases[1 + i] = (struct au_crash_alias){ names[i], sb->libraries[i].path };
+	}
+	au_crash_modules(aliases, 1 + sb->library_count);
+}
+
 static int host_module(struct host *host, struct host_failure *why)
 {
 	struct au_sandbox *sb = &host->sandbox;
@@ -130,13 +145,15 @@ static int host_module(struct host *host, struct host_failure *why)
 				  sizeof(why->text));
 
 	if (!err)
+		err = au_sandbox_preload(sb, why->text, sizeof(why->text));
+	if (!err)
 		err = au_module_load(sb->module_path, &host->module, why->text, sizeof(why->text));
 	if (err)
 		return host_fail(why, "load", err, NULL);
 	host->times.loaded_us = host_us(host);
 	/* Whatever constructors made of the handlers. */
 	au_crash_handlers();
-	au_crash_modules(sb->module_path, host->start.module_path);
+	host_crash_modules(host);
 	return 0;
 }
 

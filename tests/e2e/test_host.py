@@ -312,6 +312,17 @@ def test_orphan_ends(build):
         assert m.wait("died")["exit"] == 0
 
 
+def test_terminated(build):
+    """SIGTERM, as at a shutdown, is an order to stop."""
+    with Mini(build) as m:
+        m.start()
+        m.open()
+        m.alive()
+        m.send("kill", int(signal.SIGTERM))
+        assert m.wait("ended")["channel"] == 1
+        assert m.wait("died")["exit"] == 0
+
+
 def head(kind, length, magic=0x41525541, version=1):
     return (magic.to_bytes(4, "little") + version.to_bytes(2, "little") +
             kind.to_bytes(2, "little") + length.to_bytes(4, "little") + bytes(4))

@@ -417,6 +417,37 @@ def test_module_needs_no_permission(build, folder):
         m.alive()
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"without": "root"},
+    pytest.param({"user": UID}, marks=needs_root),
+    pytest.param({"user": UID, "without": "pid-ns"}, marks=needs_root)])
+def test_driver_with_a_library(build, options):
+    """A driver may need a library that the host does not have; it is loaded between the doors."""
+    with Mini(build, "t-maths", **options) as m:
+        ready = m.start()
+        pid = ready["pid"]
+        assert layers(ready)["root"]["in_force"] == ("without" not in options)
+        m.open()
+        assert m.ask(16, arg=27)["result"] == 3
+        if is_root():
+            with open(f"/proc/{pid}/maps", encoding="ascii") as file:
+                assert "libm.so.6" in file.read()
+            assert not any("/libm" in os.readlink(f"/proc/{pid}/fd/{fd}")
+                           for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_library_is_missing(build, folder):
+    """A library that is nowhere: its name is in the line that says so."""
+    module = folder / "t-maths.so"
+    data = (build / "tests/t-maths.so").read_bytes()
+    assert b"libm.so.6\0" in data
+    module.write_bytes(data.replace(b"libm.so.6\0", b"libq.so.6\0"))
+    with Mini(build, "t-maths", module=module) as m:
+        m.send("start")
+        failed = m.wait("failed")
+        assert failed["stage"] == "load" and "libq.so.6" in failed["text"]
+
+
 def test_unknown_layer_is_refused(build):
     with Mini(build) as m:
         m.send("spawn")

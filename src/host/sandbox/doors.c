@@ -95,13 +95,19 @@ int au_sandbox_enter(struct au_sandbox *sb, char *error, size_t error_size)
 	if (err)
 		return doors_failed(sb, AU_LAYER_DESCRIPTORS, err, error, error_size);
 	au_sandbox_namespaces(sb);
-	au_sandbox_root(sb);
+	/* After that, since only mounts of one's own can be bound. */
+	au_sandbox_needed(sb);
+	err = au_sandbox_root(sb);
+	if (err && sb->layers[AU_LAYER_MOUNT_NS].in_force)
+		return doors_failed(sb, AU_LAYER_ROOT, err, error, error_size);
 	for (unsigned int i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		err = steps[i].fn(sb);
 		if (err)
 			return doors_failed(sb, steps[i].layer, err, error, error_size);
 	}
-	au_sandbox_landlock(sb, sb->library >= 0 ? sb->library : sb->module);
+	au_sandbox_landlock(sb, true);
+	for (unsigned int i = 0; i < sb->library_count; i++)
+		close(sb->libraries[i].fd);
 	return 0;
 }
 
@@ -115,7 +121,7 @@ int au_sandbox_door_one(struct au_sandbox *sb, char *error, size_t error_size)
 /* Landlock is a thread's own matter. */
 int au_sandbox_thread(struct au_sandbox *sb)
 {
-	return sb->layers[AU_LAYER_LANDLOCK].in_force ? au_sandbox_landlock(sb, -1) : 0;
+	return sb->layers[AU_LAYER_LANDLOCK].in_force ? au_sandbox_landlock(sb, false) : 0;
 }
 
 int au_sandbox_door_two(struct au_sandbox *sb, char *error, size_t error_size)

@@ -39,7 +39,28 @@ static uint64_t landlock_fs_bits(long abi)
 	return (1ull << bits) - 1;
 }
 
-static int landlock_restrict(long abi, int allowed)
+static int landlock_allow(int ruleset, int fd)
+{
+	struct landlock_beneath rule = { .access = LANDLOCK_FS_READ_FILE, .fd = fd };
+
+	return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_PATH_BENEATH, &rule, 0) < 0 ? -errno
+											    : 0;
+}
+
+/* The file system that holds the module, or each file for itself. */
+static int landlock_allow_loading(const struct au_sandbox *sb, int ruleset)
+{
+	int err;
+
+	if (sb->library >= 0)
+		return landlock_allow(ruleset, sb->library);
+	err = landlock_allow(ruleset, sb->module);
+	for (unsigned int i = 0; i < sb->library_count && !err; i++)
+		err = landlock_allow(ruleset, sb->libraries[i].fd);
+	return err;
+}
+
+static int landlock_restrict(const struct au_sandbox *sb, long abi, bool loading)
 {
 	struct landlock_attr attr = {
 		.access_fs = landlock_fs_bits(abi),
@@ -47,24 +68,19 @@ static int landlock_restrict(long abi, int allowed)
 		.scoped = 3,	 /* abstract UNIX sockets, signals */
 	};
 	size_t size = abi >= 6 ? sizeof(attr) : abi >= 4 ? 16 : 8;
-	int ruleset, err = 0;
+	int ruleset, err;
 
 	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (ruleset < 0)
 		return -errno;
-	if (allowed >= 0) {
-		struct landlock_beneath rule = { .access = LANDLOCK_FS_READ_FILE, .fd = allowed };
-
-		if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_PATH_BENEATH, &rule, 0) < 0)
-			err = -errno;
-	}
+	err = loading ? landlock_allow_loading(sb, ruleset) : 0;
 	if (!err && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		err = -errno;
 	close(ruleset);
 	return err;
 }
 
-int au_sandbox_landlock(struct au_sandbox *sb, int allowed)
+int au_sandbox_landlock(struct au_sandbox *sb, bool loading)
 {
 	long abi;
 	int err;
@@ -77,7 +93,7 @@ int au_sandbox_landlock(struct au_sandbox *sb, int allowed)
 				    errno == ENOSYS || errno == EOPNOTSUPP
 					    ? "this kernel does not have it, or has it off"
 					    : strerror(errno));
-	err = landlock_restrict(abi, allowed);
+	err = landlock_restrict(sb, abi, loading);
 	if (err)
 		return au_layer_set(sb, AU_LAYER_LANDLOCK, err, "%s", strerror(-err));
 	return au_layer_set(sb, AU_LAYER_LANDLOCK, 0, "ABI %ld: no files%s%s", abi,

@@ -56,21 +56,83 @@ static int root_copy(int from, int to)
 	return n < 0 ? -errno : 0;
 }
 
+/* Any directory will do as a place to stand on for a moment. */
+static int root_attach(int mount)
+{
+	static const char *const places[] = { "/tmp", "/run", "/usr", "/proc" };
+	int err = -ENOENT;
+
+	for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]) && err; i++)
+		err = move_mount(mount, "", AT_FDCWD, places[i], MOVE_MOUNT_F_EMPTY_PATH) < 0
+			      ? -errno
+			      : 0;
+	return err;
+}
+
+static int root_file(int dir, const char *name, int content)
+{
+	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	int err = fd < 0 ? -errno : content < 0 ? 0 : root_copy(content, fd);
+
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+/* A library is bound rather than copied: it is large, and other processes have it as well. */
+static int root_bind(int dir, const struct au_sandbox_library *lib)
+{
+	struct mount_attr ro = { .attr_set =
+					 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
+	int err = root_file(dir, lib->name, -1);
+	int tree;
+
+	if (err)
+		return err;
+	tree = open_tree(lib->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (tree < 0)
+		return -errno;
+	if (mount_setattr(tree, "", AT_EMPTY_PATH, &ro, sizeof(ro)) < 0 ||
+	    move_mount(tree, "", dir, lib->name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		err = -errno;
+	close(tree);
+	return err;
+}
+
+/* Mounts can only be put on mounts that are somewhere, so that it is, until a copy is taken. */
+static int root_bind_all(const struct au_sandbox *sb, int *library)
+{
+	int err = root_attach(*library);
+	int tree;
+
+	for (unsigned int i = 0; i < sb->library_count && !err; i++)
+		err = root_bind(*library, &sb->libraries[i]);
+	if (err)
+		return err;
+	tree = open_tree(*library, "",
+			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+	if (tree < 0)
+		return -errno;
+	close(*library);
+	*library = tree;
+	return 0;
+}
+
 /* The module in a file system of its own, read-only from then on. */
 static int root_library(struct au_sandbox *sb)
 {
 	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
-	char file[48];
-	int library, fd, err;
+	char file[48], inodes[16];
+	int library, err;
 
 	snprintf(file, sizeof(file), "%s.so", sb->name);
-	library = root_tmpfs("256m", "2", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	snprintf(inodes, sizeof(inodes), "%u", 2 + sb->library_count);
+	library = root_tmpfs("256m", inodes, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	if (library < 0)
 		return library;
-	fd = openat(library, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-	err = fd < 0 ? -errno : root_copy(sb->module, fd);
-	if (fd >= 0)
-		close(fd);
+	err = root_file(library, file, sb->module);
+	if (!err && sb->library_count)
+		err = root_bind_all(sb, &library);
 	if (!err && mount_setattr(library, "", AT_EMPTY_PATH, &ro, sizeof(ro)) < 0)
 		err = -errno;
 	if (err) {
@@ -83,16 +145,8 @@ static int root_library(struct au_sandbox *sb)
 
 static int root_pivot(int root)
 {
-	/* Any directory will do as a place to stand on for a moment. */
-	static const char *const places[] = { "/tmp", "/run", "/usr", "/proc" };
-	int err = -ENOENT;
+	int err = root_attach(root);
 
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return -errno;
-	for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]) && err; i++)
-		err = move_mount(root, "", AT_FDCWD, places[i], MOVE_MOUNT_F_EMPTY_PATH) < 0
-			      ? -errno
-			      : 0;
 	if (err)
 		return err;
 	/* The old root comes to lie on top of the new one, and is taken off. */
@@ -110,6 +164,9 @@ int au_sandbox_root(struct au_sandbox *sb)
 		return 0;
 	if (!sb->layers[AU_LAYER_MOUNT_NS].in_force)
 		return au_layer_set(sb, AU_LAYER_ROOT, -EPERM, "needs mount-ns");
+	/* Nothing of what follows is to be seen outside. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return au_layer_set(sb, AU_LAYER_ROOT, -errno, "%s", strerror(errno));
 	sb->library = root_library(sb);
 	root = sb->library < 0 ? sb->library
 			       : root_tmpfs("4k", "1",

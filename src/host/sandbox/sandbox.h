@@ -7,7 +7,8 @@
  * closes. The second one takes away what only loading needed.
  *
  * A layer that cannot be had (no root, an old kernel) is left out, and says so and why. A layer
- * that root cannot be refused is essential: without it the host does not load the driver.
+ * that nothing but a fault can take away is essential: without it the host does not load the
+ * driver.
  */
 #ifndef AU_HOST_SANDBOX_H
 #define AU_HOST_SANDBOX_H
@@ -28,7 +29,20 @@ struct au_layer_state {
 	char detail[120];
 };
 
-#define AU_SANDBOX_KEEP 20
+#define AU_SANDBOX_KEEP	     20
+#define AU_SANDBOX_LIBRARIES 24
+#define AU_SANDBOX_PATH	     192
+
+/**
+ * struct au_sandbox_library - a library that the driver needs and the host does not have.
+ * @name: what the driver calls it.
+ * @path: where it was found.
+ */
+struct au_sandbox_library {
+	char name[64];
+	char path[AU_SANDBOX_PATH];
+	int fd;
+};
 
 /**
  * struct au_sandbox - the sandbox of this process.
@@ -41,6 +55,7 @@ struct au_layer_state {
  * @module: the driver's file.
  * @name: the driver's name, for the path in @module_path.
  * @module_path: after door one: what dlopen() takes.
+ * @libraries, @library_count: what it needs besides, dependencies first.
  * @layers: what became of each.
  */
 struct au_sandbox {
@@ -56,6 +71,8 @@ struct au_sandbox {
 	int module;
 	const char *name;
 	char module_path[64];
+	struct au_sandbox_library libraries[AU_SANDBOX_LIBRARIES];
+	unsigned int library_count;
 	struct au_layer_state layers[AU_LAYER_COUNT];
 	/* private: */
 	int library; /* a file system that holds the module and is mounted nowhere */
@@ -71,6 +88,8 @@ struct au_sandbox {
 int au_sandbox_enter(struct au_sandbox *sb, char *error, size_t error_size);
 /** au_sandbox_door_one - the last step, for all threads: there will be no more. Then load. */
 int au_sandbox_door_one(struct au_sandbox *sb, char *error, size_t error_size);
+/** au_sandbox_preload - load the libraries that the module needs. Between the doors. */
+int au_sandbox_preload(struct au_sandbox *sb, char *error, size_t error_size);
 /** au_sandbox_thread - the part of the second door that each other thread passes by itself, before
  * the main thread does. */
 int au_sandbox_thread(struct au_sandbox *sb);
@@ -94,8 +113,10 @@ int au_sandbox_capabilities(struct au_sandbox *sb);
 int au_sandbox_uid(struct au_sandbox *sb);
 int au_sandbox_no_new_privs(struct au_sandbox *sb);
 int au_sandbox_dumpable(struct au_sandbox *sb);
-/** au_sandbox_landlock - @allowed: a file or directory that may be read, -1: nothing may. */
-int au_sandbox_landlock(struct au_sandbox *sb, int allowed);
+/** au_sandbox_landlock - @loading: the module and its libraries may still be read. */
+int au_sandbox_landlock(struct au_sandbox *sb, bool loading);
+/** au_sandbox_needed - find the libraries that the module needs. */
+void au_sandbox_needed(struct au_sandbox *sb);
 
 enum au_seccomp_stage {
 	AU_SECCOMP_LOAD,  /* loading a driver, and the rest of the way */
