@@ -12,6 +12,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv)
 	} benches[] = {
 		{ "channel", bench_channel },
 		{ "placement", bench_placement },
+		{ "recovery", bench_recovery },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(benches) / sizeof(benches[0]); i++) {
