@@ -172,8 +172,8 @@ int cmd_restart(const struct cli_command *self, int argc, char **argv)
 int cmd_hold(const struct cli_command *self, int argc, char **argv)
 {
 	struct args a;
+	const char *debug;
 	json_t *answer;
-	json_int_t pid;
 	int rc = args_parse(self, argc, argv, "o", true, &a);
 
 	if (rc)
@@ -182,10 +182,9 @@ int cmd_hold(const struct cli_command *self, int argc, char **argv)
 	answer = device_call("POST", a.operand, "/hold", json_pack("{s:b}", "on", !a.off));
 	if (!answer)
 		return CLI_FAILED;
-	pid = json_integer_value(json_object_get(answer, "pid"));
-	if (!a.off && pid)
-		printf("verdicts are off for %s; debug it with: gdb -p %" JSON_INTEGER_FORMAT "\n",
-		       a.operand, pid);
+	debug = json_string_value(json_object_get(answer, "debug"));
+	if (!a.off && debug && *debug)
+		printf("verdicts are off for %s; debug it with: %s\n", a.operand, debug);
 	json_decref(answer);
 	return CLI_OK;
 }

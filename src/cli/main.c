@@ -38,7 +38,7 @@ static void main_help(FILE *to)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
 	fprintf(to,
 		"\nA unit is named by its name (serial0.1), or run in this process:\n"
-		"  inproc:DRIVER[,address=ADDRESS][,unit=N][,PARAM=VALUE]...\n"
+		"  inproc:DRIVER[,address=ADDRESS][,unit=N][,poll=app][,PARAM=VALUE]...\n"
 		"ADDRESS: vfio-user:PATH, virtual (vfio:0000:01:00.0, vhost-user:PATH to come)\n"
 		"`auriga COMMAND --help` says more; auriga(1) says all.\n");
 }

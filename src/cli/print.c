@@ -21,8 +21,11 @@ static const char *print_scalar(const json_t *value, char *buf, size_t size)
 		snprintf(buf, size, "%.3f", json_real_value(value));
 	else if (json_is_boolean(value))
 		return json_is_true(value) ? "yes" : "no";
-	else
-		json_dumpb(value, buf, size, 0);
+	else {
+		/* It writes no zero at the end. */
+		memset(buf, 0, size);
+		json_dumpb(value, buf, size - 1, 0);
+	}
 	for (char *c = buf; *c; c++)
 		if ((unsigned char)*c < ' ' && *c != '\n')
 			*c = '?';

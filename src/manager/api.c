@@ -200,20 +200,30 @@ static void api_restart(struct mgr_call *call, struct mgr_device *dev)
 	mgr_device_restart(dev, crash);
 }
 
+/* The host sees no file system, so gdb must be told where its libraries and its driver are. */
+static void api_gdb(const struct mgr_device *dev, char *buf, size_t size)
+{
+	const char *slash = strrchr(dev->driver_path, '/');
+
+	snprintf(buf, size, "gdb -iex 'set sysroot /' -iex 'set solib-search-path %.*s' -p %d",
+		 slash ? (int)(slash - dev->driver_path) : 1, slash ? dev->driver_path : ".",
+		 (int)dev->host->pid);
+}
+
 static void api_hold(struct mgr_call *call, struct mgr_device *dev)
 {
-	char gdb[48] = "";
+	char gdb[AU_PATH_MAX + 80] = "";
 	bool on;
 
 	if (!api_flag(call, "on", true, &on))
 		return;
 	mgr_device_hold(dev, on);
 	if (dev->host)
-		snprintf(gdb, sizeof(gdb), "gdb -p %d", (int)dev->host->pid);
+		api_gdb(dev, gdb, sizeof(gdb));
 	mgr_call_answer(call, API_OK,
-			json_pack("{s:s s:b s:o s:s}", "name", dev->spec.name, "held", on, "pid",
+			json_pack("{s:s s:b s:o s:o}", "name", dev->spec.name, "held", on, "pid",
 				  dev->host ? json_integer(dev->host->pid) : json_null(), "debug",
-				  gdb));
+				  mgr_json_string(gdb)));
 }
 
 static void api_info(struct mgr_call *call, struct mgr_device *dev)

@@ -621,7 +621,7 @@ def test_hold_suspends_verdicts(manager):
     manager.attach()
     pid = manager.row("raw0")["pid"]
     answer = manager.call("POST", "/v1/devices/raw0/hold", {"on": True})
-    assert answer["pid"] == pid and answer["debug"] == f"gdb -p {pid}"
+    assert answer["pid"] == pid and answer["debug"].endswith(f" -p {pid}")
     assert manager.state("raw0") == "held"
     os.kill(pid, signal.SIGSTOP)
     time.sleep(1.6)
