@@ -134,6 +134,9 @@ class Manager:
                 self.process.kill()
                 self.process.wait()
                 raise
+            assert self.process.returncode == 0, self.log()
+        log = self.log() if self.log_path.exists() else ""
+        assert "Sanitizer" not in log and "runtime error" not in log, log
 
     def log(self):
         return self.log_path.read_text(errors="replace")
@@ -896,7 +899,8 @@ def cycles(manager, count):
 
 def assert_nothing_is_left(manager, before):
     wait_for(lambda: held_by(manager.process.pid)[0] <= before[0], 5, "descriptors")
-    assert held_by(manager.process.pid)[1] < before[1] + 2000, "memory (KiB)"
+    if "libasan" not in Path(f"/proc/{manager.process.pid}/maps").read_text():
+        assert held_by(manager.process.pid)[1] < before[1] + 2000, "memory (KiB)"
     children = Path(f"/proc/{manager.process.pid}/task/{manager.process.pid}/children").read_text()
     assert children.split() == []
     for name in ("dev", "hosts", "state"):
