@@ -237,6 +237,14 @@ static inline void server_flush(struct au_chan_server *s)
 		au_doorbell_ring(s->source.fd);
 }
 
+static void server_flush_now(struct auf_handle *handle)
+{
+	struct au_chan_server *s = auf_handle_context(handle);
+
+	if (!s->muted)
+		server_flush(s);
+}
+
 /* ---------------------------------------------------- what the client sends */
 
 static bool server_refuse(struct au_chan_server *s, const char *why)
@@ -493,6 +501,7 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 		.quiet = config->quiet,
 		.replaying = config->replaying,
 		.complete = server_complete,
+		.flush = server_flush_now,
 		.event = server_event,
 	};
 	struct auf_handle_config with_context = handle_config;

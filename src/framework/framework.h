@@ -210,6 +210,7 @@ struct auf_submit {
  * @quiet: AU_OPEN_QUIET.
  * @replaying: the handle lived in an earlier generation.
  * @complete: a request is done; called on the lane, for each submitted one exactly once.
+ * @flush: make what was completed visible to the client now, whatever happens next. Optional.
  * @event: something happened on the unit; may be called at any time on the lane.
  */
 struct auf_handle_config {
@@ -218,6 +219,7 @@ struct auf_handle_config {
 	bool replaying;
 	void (*complete)(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
 			 uint32_t result, uint16_t device_status);
+	void (*flush)(struct auf_handle *handle);
 	void (*event)(struct auf_handle *handle, const struct au_event *event);
 	void *context;
 };

@@ -40,6 +40,7 @@ request_finish_slow(struct auf_request *r, int status, uint32_t result, uint16_t
 {
 	struct au_queue *queue = r->word & REQ_NO_QUEUE ? NULL : r->queue;
 	bool owned = auf_request_is(r) == REQ_OWNED, verified = r->word & REQ_VERIFIED;
+	bool solo = r->word & REQ_SOLO;
 	struct auf_handle *handle = r->handle;
 	struct au_device *dev = handle->unit->dev;
 
@@ -54,6 +55,9 @@ request_finish_slow(struct auf_request *r, int status, uint32_t result, uint16_t
 	if (verified)
 		auf_handle_recycle(r);
 	request_give_back(r, status, result, device_status);
+	/* The next suspect may be the one: this one must not be found outstanding then. */
+	if (solo && !handle->closing && handle->config.flush)
+		handle->config.flush(handle);
 	if (dev->solo.phase != SOLO_NONE)
 		auf_solo_left(dev, r);
 	if (queue)

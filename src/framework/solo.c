@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Suspects: requests that the driver owned when it died, twice. Each is delivered alone, so that
- * the next death names the one that did it: it waits until the driver owns nothing else, and the
- * others wait until it is complete, or has done no harm for a while.
+ * the next death names the one that did it: it waits until the driver owns nothing else, or nothing
+ * that it has not owned for long without harm; and the others wait until it is complete, or has
+ * done no harm for a while.
  */
 #include "framework/internal.h"
 
-#define SOLO_WAIT_MS 1000u /* for the driver to let go of the others; then not alone */
+#define SOLO_WAIT_MS 1000u /* for the driver to let go of the others */
 #define SOLO_RUN_MS  200u
 
 static void solo_count(struct auf_request *r, void *arg)
@@ -44,6 +45,11 @@ static void solo_due(struct auf_timeout *timeout)
 		if (dev->solo.phase == SOLO_PASSED)
 			solo_end(dev);
 	} else {
+		struct auf_request *r = dev->solo.request;
+
+		/* What happens from now on may be the fault of others. */
+		r->word &= ~REQ_SOLO;
+		atomic_store_explicit(&r->progress->flags, AUF_OWNED, memory_order_release);
 		solo_end(dev);
 	}
 }
@@ -68,12 +74,12 @@ static void solo_watch(struct au_device *dev)
 				auf_queue_refresh(AU_CONTAINER(node, struct au_queue, node));
 }
 
-static void solo_run(struct au_device *dev, struct auf_request *r, bool alone)
+static void solo_run(struct au_device *dev, struct auf_request *r)
 {
+	bool alone = dev->solo.phase != SOLO_PASSED;
+
 	au_trace(dev->lane->recorder, dev->lane->index, solo, r->slot, r->tag, alone);
 	r->word &= ~REQ_SUSPECT;
-	if (!alone)
-		return;
 	r->word |= REQ_SOLO;
 	dev->solo.phase = SOLO_RUNNING;
 	dev->solo.request = r;
@@ -92,7 +98,7 @@ bool auf_solo_allows(struct au_queue *queue, struct auf_request *r)
 	    (dev->solo.phase != SOLO_NONE && dev->solo.request != r))
 		return false;
 	if (dev->solo.phase == SOLO_PASSED || solo_owned(dev) == 0) {
-		solo_run(dev, r, dev->solo.phase != SOLO_PASSED);
+		solo_run(dev, r);
 		return true;
 	}
 	if (dev->solo.phase == SOLO_NONE) {
