@@ -139,7 +139,7 @@ struct host_channel {
 	int doorbell;
 	uint32_t id, unit, depth, buffer_size, flags;
 	uint64_t token[2];
-	bool closing;
+	_Atomic bool closing;
 	int reason;
 	char text[120];
 };
@@ -177,9 +177,9 @@ struct host {
 	struct host_channel *channels;
 	unsigned int channel_count;
 	json_t *units;
-	bool ready; /* AU_HM_READY was sent */
-	bool serving;
-	bool gone;
+	_Atomic bool ready; /* AU_HM_READY was sent */
+	_Atomic bool serving;
+	_Atomic bool gone;
 
 	_Atomic int query;		    /* enum host_query */
 	uint64_t query_due_ms, gate_due_ms; /* main thread; 0: not */
@@ -208,7 +208,7 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 
 /* JSON. Each text is the caller's, to free(). */
 
-/** host_report_ready - AU_HM_READY. */
+/** host_report_ready - AU_HM_READY. Under the host's lock. */
 char *host_report_ready(struct host *host);
 /** host_report_units - AU_HM_UNITS. */
 char *host_report_units(struct host *host);
@@ -216,7 +216,7 @@ char *host_report_units(struct host *host);
 char *host_report_adopted(struct host *host, int fds[AU_MSG_FDS], unsigned int *fd_count);
 /** host_report_answer - AU_HM_ANSWER; @lane: called on the lane, which knows more. */
 char *host_report_answer(struct host *host, bool lane);
-/** host_units_refresh - look at the device's units. Lane. */
-void host_units_refresh(struct host *host);
+/** host_units_refresh - look at the device's units; @except: it is about to go. Lane. */
+void host_units_refresh(struct host *host, const struct au_unit *except);
 
 #endif

@@ -64,21 +64,26 @@ static void host_open_gate_job(struct host *host, struct host_job *job)
 	host_open_gate(host);
 }
 
+static void host_tell_gone(struct host *host)
+{
+	struct au_msg_head msg = { .type = AU_HM_GONE };
+
+	host_link_send(&host->link, &msg, sizeof(msg));
+}
+
+/* What happens before AU_HM_READY is told by it, or right after it. */
 void host_notice(void *context, struct au_device *dev, enum auf_notice what, void *object)
 {
 	struct host *host = context;
-	struct au_msg_head gone = { .type = AU_HM_GONE };
 	char *text;
 
 	(void)dev;
-	(void)object;
 	switch (what) {
 	case AUF_UNIT_ADDED:
 	case AUF_UNIT_REMOVED:
-		/* Those of the start are in AU_HM_READY; one that goes is still there now. */
+		host_units_refresh(host, what == AUF_UNIT_REMOVED ? object : NULL);
 		if (!host->ready)
 			return;
-		host_units_refresh(host);
 		text = host_report_units(host);
 		host_link_text(&host->link, AU_HM_UNITS, text);
 		free(text);
@@ -88,7 +93,7 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 		host->gone = true;
 		pthread_mutex_unlock(&host->lock);
 		if (host->ready)
-			host_link_send(&host->link, &gone, sizeof(gone));
+			host_tell_gone(host);
 		return;
 	case AUF_GATE_OPEN:
 		return;
@@ -97,14 +102,19 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 
 static void host_ready(struct host *host)
 {
-	char *text = host_report_ready(host);
 	bool open = host->start.replays == 0;
+	bool gone;
+	char *text;
 
 	pthread_mutex_lock(&host->lock);
+	text = host_report_ready(host);
 	host_link_text(&host->link, AU_HM_READY, text);
 	host->ready = true;
+	gone = host->gone;
 	pthread_mutex_unlock(&host->lock);
 	free(text);
+	if (gone)
+		host_tell_gone(host);
 	if (open)
 		host_serving(host);
 	else

@@ -23,7 +23,7 @@ static json_t *report_times(const struct host *host)
 			 (json_int_t)host->times.started_us);
 }
 
-void host_units_refresh(struct host *host)
+void host_units_refresh(struct host *host, const struct au_unit *except)
 {
 	json_t *list = json_array();
 	json_t *old;
@@ -31,7 +31,7 @@ void host_units_refresh(struct host *host)
 	for (unsigned int i = 0; i < AUF_UNITS_MAX && host->device; i++) {
 		struct au_unit *unit = auf_device_unit(host->device, i);
 
-		if (unit)
+		if (unit && unit != except)
 			json_array_append_new(list, json_pack("{s:i, s:s}", "index", (int)i,
 							      "class", auf_unit_class(unit)->name));
 	}
@@ -92,12 +92,7 @@ static char *report_text(json_t *o)
 
 char *host_report_ready(struct host *host)
 {
-	json_t *units;
-
-	pthread_mutex_lock(&host->lock);
-	units = report_units(host);
-	pthread_mutex_unlock(&host->lock);
-	return report_text(json_pack("{s:o, s:o, s:o}", "units", units, "layers",
+	return report_text(json_pack("{s:o, s:o, s:o}", "units", report_units(host), "layers",
 				     report_layers(host), "times_us", report_times(host)));
 }
 

@@ -187,7 +187,7 @@ static int host_doors(struct host *host, struct host_failure *why)
 
 static int host_units_first(void *arg)
 {
-	host_units_refresh(arg);
+	host_units_refresh(arg, NULL);
 	return 0;
 }
 

@@ -23,7 +23,11 @@ enum echo_op {
 	ECHO_GONE,
 	ECHO_LOG,
 	ECHO_CALL_NULL,
+	ECHO_ADD,    /* a unit */
+	ECHO_REMOVE, /* the unit that the request came to */
 };
+
+static int echo_unit(struct au_device *dev);
 
 static void echo_cancel(struct au_request *req)
 {
@@ -47,6 +51,7 @@ __attribute__((no_sanitize("undefined"))) static void echo_deliver(struct au_que
 	volatile int *volatile nowhere = (volatile int *)8;
 	volatile int zero = 0;
 	void (*volatile null)(void) = 0;
+	struct au_unit *unit;
 
 	(void)queue;
 	switch (req->op) {
@@ -87,12 +92,20 @@ __attribute__((no_sanitize("undefined"))) static void echo_deliver(struct au_que
 		null();
 		__asm__ volatile("" ::: "memory");
 		return;
+	case ECHO_ADD:
+		au_request_complete(req, echo_unit(au_unit_device(au_request_unit(req))), 0);
+		return;
+	case ECHO_REMOVE:
+		unit = au_request_unit(req);
+		au_request_complete(req, 0, 0);
+		au_unit_remove(unit);
+		return;
 	default:
 		au_request_complete(req, -AU_ENOTSUP, 0);
 	}
 }
 
-static int echo_prepare(struct au_device *dev)
+static int echo_unit(struct au_device *dev)
 {
 	const struct au_unit_config unit_config = { AU_HEAD(struct au_unit_config) };
 	const struct au_queue_config queue_config = {
@@ -100,20 +113,20 @@ static int echo_prepare(struct au_device *dev)
 		.kind = AU_QUEUE_PARALLEL,
 		.deliver = echo_deliver,
 	};
+	struct au_unit *unit;
+	struct au_queue *queue;
+	int err = au_unit_add(dev, &unit_config, &unit);
 
-	if (au_param_uint(dev, "fail") == 1)
-		return -AU_EIO;
-	for (uint64_t i = 0; i < au_param_uint(dev, "units"); i++) {
-		struct au_unit *unit;
-		struct au_queue *queue;
-		int err = au_unit_add(dev, &unit_config, &unit);
+	return err ? err : au_queue_create(unit, &queue_config, &queue);
+}
 
-		if (!err)
-			err = au_queue_create(unit, &queue_config, &queue);
-		if (err)
-			return err;
-	}
-	return 0;
+static int echo_prepare(struct au_device *dev)
+{
+	int err = au_param_uint(dev, "fail") == 1 ? -AU_EIO : 0;
+
+	for (uint64_t i = 0; i < au_param_uint(dev, "units") && !err; i++)
+		err = echo_unit(dev);
+	return err;
 }
 
 static int echo_d0_entry(struct au_device *dev, enum au_power from)

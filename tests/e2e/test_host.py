@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from mini import (ABORT, CALL_NULL, DEEP, ECHO, FPE, GONE, HANG, ILL, KEEP, LOG, PATIENCE, SEGV,
-                  Mini, layers)
+from mini import (ABORT, ADD, CALL_NULL, DEEP, ECHO, FPE, GONE, HANG, ILL, KEEP, LOG, PATIENCE,
+                  REMOVE, SEGV, Mini, layers)
 
 pytestmark = pytest.mark.sanitize
 
@@ -187,6 +187,44 @@ def test_units(build):
         ended = m.wait("ended")
         assert ended["channel"] == 2 and "unit 3" in ended["text"]
         m.alive()
+
+
+def test_units_come_and_go(build):
+    """A unit that the driver adds or removes while it runs: told, and opened or closed."""
+    with Mini(build) as m:
+        m.start()
+        m.open(1)
+        assert m.ask(ADD)["status"] == 0
+        assert [u["index"] for u in m.wait("units")["body"]["units"]] == [0, 1]
+        m.open(2, unit=1)
+        m.alive(2)
+        m.io(KEEP, channel=2)
+        m.io(REMOVE, channel=2)
+        ended = {m.wait("io")["op"] for _ in range(2)}
+        assert ended == {KEEP, REMOVE}
+        assert [u["index"] for u in m.wait("units")["body"]["units"]] == [0]
+        m.open(3, unit=1)
+        assert "unit 1" in m.wait("ended")["text"]
+        m.alive(1)
+        assert [u["index"] for u in m.query()["units"]] == [0]
+
+
+def test_gate_opens_when_the_last_replayer_goes(build):
+    """A client that dies while others wait for its replay is not waited for."""
+    with Mini(build) as m:
+        m.start()
+        m.open(1)
+        m.open(2)
+        m.alive(1)
+        m.send("freeze", 2)
+        m.send("kill", 9)
+        m.wait("died")
+        m.start()
+        begin = time.monotonic()
+        m.send("close", 2)
+        m.alive(1)
+        assert time.monotonic() - begin < 0.5
+        assert m.wait("ended")["channel"] == 2
 
 
 def test_clients_come_and_go(build):
