@@ -104,6 +104,13 @@ static void channel_open_job(struct host *host, struct host_job *job)
 	int err = 0;
 
 	free(job);
+	/* It came when this host was told to stop: the next one serves it. */
+	if (host->muted) {
+		au_chan_server_unmap(ch->rings, ch->pool, ch->depth, ch->buffer_size);
+		close(ch->doorbell);
+		free(ch);
+		return;
+	}
 	pthread_mutex_lock(&host->lock);
 	if (channel_find(host, ch->id) || host->channel_count >= HOST_CHANNELS_MAX)
 		err = -EBUSY;
@@ -197,6 +204,7 @@ void host_channel_close(struct host *host, uint32_t id)
 
 void host_channels_mute(struct host *host)
 {
+	host->muted = true;
 	for (struct host_channel *ch = host->channels; ch; ch = ch->next)
 		if (!ch->closing)
 			au_chan_server_mute(ch->server);

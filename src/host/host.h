@@ -169,6 +169,7 @@ struct host {
 	void *state, *retained;
 	size_t retained_size;
 	struct au_chan_gate gate;
+	bool muted; /* lane: nothing more is completed, or begun */
 	struct {
 		uint64_t begin_ns, loaded_us, sandboxed_us, started_us;
 	} times;
