@@ -405,7 +405,7 @@ AU_API int au_request_set_cancelable(struct au_request *req,
 AU_API int au_request_clear_cancelable(struct au_request *req);
 /** au_request_is_canceled - for drivers that poll; not while it is cancelable. */
 AU_API bool au_request_is_canceled(struct au_request *req);
-/** au_request_handle - tag and sequence number, for logs. */
+/** au_request_handle - a number that tells it from others, for logs. */
 AU_API uint64_t au_request_handle(const struct au_request *req);
 /** au_request_unit - the unit it was sent to. */
 AU_API struct au_unit *au_request_unit(const struct au_request *req);

@@ -267,6 +267,9 @@ void auf_device_close_queues(struct au_device *dev)
 {
 	dev->delivering = false;
 	dev->refusing = true;
+	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
+		if (dev->units[i])
+			auf_unit_refresh(dev->units[i]);
 	auf_solo_reset(dev);
 	device_each_queue(dev, auf_queue_refresh);
 	auf_device_sweep(dev, device_refuse, NULL);

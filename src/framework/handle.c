@@ -9,6 +9,12 @@
 /* The verifier gives a request's memory a rest before it is used again, so as to catch who still
  * uses it. */
 #define HANDLE_SPARE	 4u
+#define HANDLE_COMMON	 (offsetof(struct auf_submit, data) + sizeof(void *))
+_Static_assert(offsetof(struct auf_submit, data) == offsetof(struct au_request, data) &&
+		       offsetof(struct auf_submit, arg) == offsetof(struct au_request, arg) &&
+		       offsetof(struct auf_submit, length) == offsetof(struct au_request, length) &&
+		       offsetof(struct auf_submit, flags) == offsetof(struct au_request, flags),
+	       "copied in one go");
 
 static int handle_alloc(struct auf_handle *handle, bool verify)
 {
@@ -22,6 +28,7 @@ static int handle_alloc(struct auf_handle *handle, bool verify)
 		struct auf_request *r = &handle->requests[i];
 
 		r->handle = handle;
+		r->slot = i % handle->depth;
 		au_list_init(&r->node);
 		if (verify)
 			r->word = REQ_VERIFIED;
@@ -57,7 +64,8 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	handle->context = config->context;
 	handle->unit = unit;
 	handle->lane = dev->lane;
-	handle->depth = config->depth;
+	handle->depth = handle->open = config->depth;
+	handle->complete = config->complete;
 	handle->config = *config;
 	au_list_init(&handle->spare);
 	if (handle_alloc(handle, dev->verify) != 0) {
@@ -114,11 +122,23 @@ void auf_device_settle_handles(struct au_device *dev)
 	}
 }
 
+/* One that was outstanding when the handle was closed. */
+static void handle_let_go(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
+			  uint32_t result, uint16_t device_status)
+{
+	handle->outstanding--;
+	auf_handle_settle(handle);
+}
+
 void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), void *context)
 {
 	struct au_device *dev;
 
 	handle->closing = true;
+	handle->open = 0;
+	handle->complete = handle_let_go;
+	for (uint32_t i = 0; i < handle->depth; i++)
+		handle->outstanding += auf_request_is(handle->slots[i]) != REQ_FREE;
 	handle->closed = closed;
 	handle->closed_context = context;
 	if (!handle->unit) {
@@ -140,6 +160,7 @@ void auf_handle_orphan(struct auf_handle *handle)
 {
 	handle->unit->handle_count--;
 	handle->unit = NULL;
+	handle->open = 0;
 	au_list_remove(&handle->node);
 	auf_handle_settle(handle);
 }
@@ -153,10 +174,19 @@ void auf_handle_recycle(struct auf_request *r)
 
 	au_list_remove(&rested->node);
 	rested->word = REQ_VERIFIED;
+	rested->slot = r->slot;
 	handle->slots[r->slot] = rested;
 	au_list_add_tail(&handle->spare, &r->node);
 	/* Who looks into a completed request finds nothing useful. */
 	memset(&r->pub, 0xdb, sizeof(r->pub));
+}
+
+static inline void handle_fill(struct auf_request *r, const struct auf_submit *s)
+{
+	/* They begin alike: op, flags, length, arg and data. */
+	memcpy(&r->pub, s, HANDLE_COMMON);
+	r->tag = s->tag;
+	r->progress = s->progress;
 }
 
 /* A class that takes requests itself, a deadline, a suspect, a verifier, a refusal. */
@@ -166,6 +196,12 @@ handle_submit_slow(struct auf_handle *handle, struct auf_request *r, const struc
 	struct au_unit *unit = handle->unit;
 	struct au_queue *queue = auf_unit_queue(unit, s->op);
 
+	if (auf_request_is(r) != REQ_FREE)
+		return -EBUSY;
+	handle_fill(r, s);
+	r->started = s->started;
+	r->done = s->done;
+	r->word &= REQ_VERIFIED;
 	r->word |= (s->suspect ? REQ_SUSPECT : 0) | REQ_OWNED | REQ_NO_QUEUE;
 	if (s->timeout_ms) {
 		r->word |= REQ_TIMED;
@@ -190,36 +226,16 @@ handle_submit_slow(struct auf_handle *handle, struct auf_request *r, const struc
 int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit *s)
 {
 	struct au_unit *unit = handle->unit;
-	struct au_queue *queue;
 	struct auf_request *r;
 
-	if (unlikely(slot >= handle->depth))
-		return -EINVAL;
-	if (unlikely(!unit || handle->closing))
-		return -ENODEV;
+	if (unlikely(slot >= handle->open))
+		return slot < handle->depth ? -ENODEV : -EINVAL;
 	r = handle->slots[slot];
-	if (unlikely(auf_request_is(r) != REQ_FREE))
-		return -EBUSY;
-	r->pub.op = s->op;
-	r->pub.flags = s->flags;
-	r->pub.length = s->length;
-	r->pub.arg[0] = s->arg[0];
-	r->pub.arg[1] = s->arg[1];
-	r->pub.data = s->data;
-	r->word &= REQ_VERIFIED;
-	r->cancel_status = 0;
-	r->tag = s->tag;
-	r->progress = s->progress;
-	r->slot = slot;
-	r->seq++;
-	r->started = s->started;
-	r->done = s->done;
-	handle->outstanding++;
-	queue = unit->first;
-	if (unlikely(unit->class_takes || unit->route_count || s->timeout_ms || s->suspect ||
-		     !queue || s->op < unit->cls->first_op || unit->dev->refusing || r->word))
+	if (unlikely((r->word | s->timeout_ms | s->suspect | s->flags) || s->op < unit->plain_from))
 		return handle_submit_slow(handle, r, s);
-	auf_queue_accept(queue, r);
+	handle_fill(r, s);
+	if (unlikely(!auf_queue_try(unit->first, r)))
+		auf_queue_accept(unit->first, r);
 	return 0;
 }
 

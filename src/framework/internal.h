@@ -147,7 +147,6 @@ struct auf_request {
 	uint64_t tag;
 	struct auf_progress *progress;
 	uint32_t slot;
-	uint32_t seq;
 	void (*cancel)(struct au_request *req);
 	struct au_list node; /* in queue->waiting */
 	struct auf_timeout timeout;
@@ -174,13 +173,20 @@ void auf_request_timed_out(struct auf_timeout *timeout);
 /** auf_request_let_go - it leaves the driver: no timer, no cancel callback, no overdue any more. */
 void auf_request_let_go(struct auf_request *r);
 
+typedef void (*auf_complete_fn)(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
+				uint32_t result, uint16_t device_status);
+
 struct auf_handle {
 	void *context; /* first, see auf_handle_context() */
-	struct au_unit *unit; /* NULL: the unit has gone */
-	struct auf_request **slots;
+	/* what each request needs */
+	uint32_t open; /* depth; 0 when nothing may be sent any more */
 	uint32_t depth;
-	uint32_t outstanding;
+	struct auf_request **slots;
+	auf_complete_fn complete; /* config.complete, until it is closed */
 	struct au_lane *lane;
+	struct au_unit *unit; /* NULL: the unit has gone */
+
+	uint32_t outstanding; /* while closing */
 	struct auf_handle_config config;
 	struct au_list node;
 	struct auf_request *requests;
@@ -201,17 +207,26 @@ void auf_handle_orphan(struct auf_handle *handle);
 
 /* ----------------------------------------------------------------- queues */
 
-#define QUEUE_WATCH_SETTLE 1u /* a change of state is under way */
-#define QUEUE_WATCH_SOLO   2u /* a suspect waits, or runs alone */
+/* au_queue.special */
+#define QUEUE_CLOSED 1u /* does not deliver by itself: stopped, gate, power, kind */
+#define QUEUE_SETTLE 2u /* a change of state is under way */
+#define QUEUE_SOLO   4u /* a suspect waits, or runs alone */
 
 struct au_queue {
-	bool fast;    /* a request may be delivered without further thought */
-	bool pumping; /* deliver() is running */
-	uint8_t watch;
-	bool told; /* MANUAL: ready() was called */
+	/* what each request needs: delivered just so while nothing special is the matter */
+	union {
+		struct {
+			uint32_t waits : 28;  /* requests in waiting */
+			uint32_t special : 4; /* QUEUE_* */
+			uint32_t pumping;     /* deliver() is running */
+		};
+		uint32_t matter; /* waits and special at one glance */
+		uint64_t busy;	 /* pumping too */
+	};
 	uint32_t owned;
 	uint32_t bound; /* delivered while the driver owns fewer */
 	void (*deliver)(struct au_queue *queue, struct au_request *req);
+	bool told; /* MANUAL: ready() was called */
 	struct au_list waiting;
 	struct au_unit *unit;
 	struct au_device *dev;
@@ -222,16 +237,61 @@ struct au_queue {
 	struct au_list node;
 };
 
+/** auf_queue_wait - put a request into the queue's waiting ones, at the end or at the head. */
+static inline void auf_queue_wait(struct au_queue *queue, struct auf_request *r, bool head)
+{
+	r->queue = queue;
+	r->word = (r->word & ~REQ_OWNER) | REQ_QUEUED;
+	queue->waits++;
+	if (head)
+		au_list_add_head(&queue->waiting, &r->node);
+	else
+		au_list_add_tail(&queue->waiting, &r->node);
+}
+
+/** auf_queue_unwait - take it out. */
+static inline void auf_queue_unwait(struct auf_request *r)
+{
+	r->queue->waits--;
+	au_list_remove(&r->node);
+}
+
+/** auf_queue_own - a request becomes the driver's. */
+static inline void auf_queue_own(struct au_queue *queue, struct auf_request *r, uint32_t word,
+				 uint32_t flags)
+{
+	r->queue = queue;
+	r->word = word;
+	r->pub.driver[0] = r->pub.driver[1] = NULL;
+	queue->owned++;
+	/* Only the runner of a request writes this word: no locked instruction is needed. */
+	atomic_store_explicit(&r->progress->flags, flags, memory_order_release);
+	au_trace_probe(deliver, r->slot, r->pub.op, r->pub.length);
+}
+
+void auf_queue_pump(struct au_queue *queue);
+
+/** auf_queue_try - deliver an ordinary request at once if nothing is the matter. */
+static inline bool auf_queue_try(struct au_queue *queue, struct auf_request *r)
+{
+	if (unlikely(queue->busy || queue->owned >= queue->bound))
+		return false;
+	auf_queue_own(queue, r, REQ_OWNED, AUF_OWNED);
+	/* With pumping set, so that what it completes does not deliver from below. */
+	queue->pumping = true;
+	queue->deliver(queue, &r->pub);
+	queue->pumping = false;
+	if (unlikely(queue->matter))
+		auf_queue_pump(queue);
+	return true;
+}
+
 /** auf_queue_refresh - after a change of state, gate or power: whether it delivers. */
 void auf_queue_refresh(struct au_queue *queue);
-/** auf_queue_pump - deliver what may be delivered. */
-void auf_queue_pump(struct au_queue *queue);
 /** auf_queue_left - a request has left the driver: deliver the next, settle. */
 void auf_queue_left(struct au_queue *queue);
-/** auf_queue_accept - put a request at the end, or refuse it. */
+/** auf_queue_accept - put a request at the end, and deliver, or refuse it. */
 void auf_queue_accept(struct au_queue *queue, struct auf_request *r);
-/** auf_queue_slow - the same, when it cannot be delivered just so. */
-void auf_queue_slow(struct au_queue *queue, struct auf_request *r);
 /** auf_queue_open - whether it may deliver now. */
 bool auf_queue_open(const struct au_queue *queue);
 
@@ -250,9 +310,9 @@ void auf_solo_reset(struct au_device *dev);
 #define UNIT_ROUTES 16
 
 struct au_unit {
-	const struct auf_class *cls;
 	struct au_queue *first; /* the default queue */
-	bool class_takes;	/* cls->submit */
+	uint32_t plain_from;	/* operations from here on go straight to the default queue */
+	const struct auf_class *cls;
 	unsigned int route_count;
 	struct {
 		uint16_t op;
@@ -277,6 +337,8 @@ static inline struct au_queue *auf_unit_queue(const struct au_unit *unit, uint16
 	return unit->first;
 }
 
+/** auf_unit_refresh - after a change: what goes straight to the default queue. */
+void auf_unit_refresh(struct au_unit *unit);
 /** auf_unit_free - free a unit and its queues. */
 void auf_unit_free(struct au_unit *unit);
 

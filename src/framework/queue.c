@@ -14,49 +14,31 @@ bool auf_queue_open(const struct au_queue *queue)
 
 void auf_queue_refresh(struct au_queue *queue)
 {
-	queue->fast = auf_queue_open(queue) && queue->state == AU_QUEUE_READY &&
-		      queue->dev->solo.phase == SOLO_NONE && queue->config.kind != AU_QUEUE_MANUAL;
-	if (queue->dev->solo.phase == SOLO_NONE)
-		queue->watch &= (uint8_t)~QUEUE_WATCH_SOLO;
-	else
-		queue->watch |= QUEUE_WATCH_SOLO;
-}
+	const struct au_device *dev = queue->dev;
 
-static inline __attribute__((always_inline)) void queue_own(struct au_queue *queue,
-							    struct auf_request *r)
-{
-	uint32_t flags = AUF_OWNED;
-
-	if (unlikely(r->word & REQ_SOLO))
-		flags |= AUF_SOLO;
-	r->queue = queue;
-	r->word = (r->word & ~REQ_OWNER) | REQ_OWNED;
-	r->pub.driver[0] = r->pub.driver[1] = NULL;
-	queue->owned++;
-	/* Only the runner of a request writes this word: no locked instruction is needed. */
-	atomic_store_explicit(&r->progress->flags, flags, memory_order_release);
-	au_trace_probe(deliver, r->slot, r->pub.op, r->pub.length);
-}
-
-/* Deliver one, with pumping set so that what it completes does not deliver from below. */
-static inline __attribute__((always_inline)) void queue_deliver(struct au_queue *queue,
-								struct auf_request *r)
-{
-	queue_own(queue, r);
-	queue->pumping = true;
-	queue->deliver(queue, &r->pub);
-	queue->pumping = false;
+	queue->special &= QUEUE_SETTLE;
+	if (queue->config.kind == AU_QUEUE_MANUAL || queue->state != AU_QUEUE_READY ||
+	    !auf_queue_open(queue))
+		queue->special |= QUEUE_CLOSED;
+	if (dev->solo.phase != SOLO_NONE)
+		queue->special |= QUEUE_SOLO;
 }
 
 static void queue_tell(struct au_queue *queue)
 {
-	if (au_list_empty(&queue->waiting)) {
+	if (!queue->waits) {
 		queue->told = false;
 	} else if (!queue->told && auf_queue_open(queue)) {
 		queue->told = true;
 		if (queue->config.ready)
 			queue->config.ready(queue);
 	}
+}
+
+static void queue_own(struct au_queue *queue, struct auf_request *r)
+{
+	auf_queue_own(queue, r, (r->word & ~REQ_OWNER) | REQ_OWNED,
+		      r->word & REQ_SOLO ? AUF_OWNED | AUF_SOLO : AUF_OWNED);
 }
 
 void auf_queue_pump(struct au_queue *queue)
@@ -67,38 +49,40 @@ void auf_queue_pump(struct au_queue *queue)
 	}
 	if (queue->pumping)
 		return;
-	for (unsigned int i = 0;
-	     i < QUEUE_BATCH && !au_list_empty(&queue->waiting) && queue->owned < queue->bound &&
-	     !queue->requeued && auf_queue_open(queue);
+	for (unsigned int i = 0; i < QUEUE_BATCH && queue->waits && queue->owned < queue->bound &&
+				 !queue->requeued && auf_queue_open(queue);
 	     i++) {
 		struct auf_request *r = AU_CONTAINER(queue->waiting.next, struct auf_request, node);
 
 		if (!auf_solo_allows(queue, r))
 			break;
-		au_list_remove(&r->node);
-		queue_deliver(queue, r);
+		auf_queue_unwait(r);
+		queue_own(queue, r);
+		queue->pumping = true;
+		queue->deliver(queue, &r->pub);
+		queue->pumping = false;
 	}
 	/* A sender that sends again from each completion must not hold the lane. */
-	if (!au_list_empty(&queue->waiting) && queue->owned < queue->bound)
+	if (queue->waits && queue->owned < queue->bound && auf_queue_open(queue))
 		auf_lane_post(queue->dev->lane, &queue->later);
 }
 
 /* A change of state is done when the driver owns nothing of the queue, and a drain is empty. */
 static void queue_settle(struct au_queue *queue)
 {
-	if (!(queue->watch & QUEUE_WATCH_SETTLE) || queue->owned ||
-	    (queue->state != AU_QUEUE_STOPPED && !au_list_empty(&queue->waiting)))
+	if (!(queue->special & QUEUE_SETTLE) || queue->owned ||
+	    (queue->state != AU_QUEUE_STOPPED && queue->waits))
 		return;
-	queue->watch &= (uint8_t)~QUEUE_WATCH_SETTLE;
+	queue->special &= QUEUE_CLOSED | QUEUE_SOLO;
 	if (queue->config.settled)
 		queue->config.settled(queue, queue->state);
 }
 
 void auf_queue_left(struct au_queue *queue)
 {
-	if (queue->watch & QUEUE_WATCH_SOLO)
+	if (queue->special & QUEUE_SOLO)
 		auf_solo_left(queue->dev, NULL);
-	if (!au_list_empty(&queue->waiting) || queue->told)
+	if (queue->waits || queue->told)
 		auf_queue_pump(queue);
 	queue_settle(queue);
 }
@@ -113,44 +97,28 @@ static int queue_refuses(const struct au_queue *queue)
 	return queue->state == AU_QUEUE_PURGED ? -AU_ECANCELED : 0;
 }
 
-void __attribute__((noinline)) auf_queue_slow(struct au_queue *queue, struct auf_request *r)
+void auf_queue_accept(struct au_queue *queue, struct auf_request *r)
 {
 	int status = r->cancel_status ? r->cancel_status : queue_refuses(queue);
 
-	r->queue = queue;
-	r->word = (r->word & ~REQ_OWNER) | REQ_QUEUED;
-	au_list_add_tail(&queue->waiting, &r->node);
+	auf_queue_wait(queue, r, false);
 	if (status)
 		auf_request_finish(r, status, 0, 0);
 	else
 		auf_queue_pump(queue);
 }
 
-void auf_queue_accept(struct au_queue *queue, struct auf_request *r)
-{
-	if (likely(queue->fast && !queue->pumping && queue->owned < queue->bound &&
-		   au_list_empty(&queue->waiting) && !(r->word & REQ_SUSPECT) &&
-		   !r->cancel_status)) {
-		queue_deliver(queue, r);
-		/* Sent from within a completion: it had to wait. */
-		if (unlikely(!au_list_empty(&queue->waiting)))
-			auf_queue_pump(queue);
-	} else {
-		auf_queue_slow(queue, r);
-	}
-}
-
 struct au_request *au_queue_next(struct au_queue *queue)
 {
 	struct auf_request *r;
 
-	if (au_list_empty(&queue->waiting) || !auf_queue_open(queue))
+	if (!queue->waits || !auf_queue_open(queue))
 		return NULL;
 	r = AU_CONTAINER(queue->waiting.next, struct auf_request, node);
 	if (!auf_solo_allows(queue, r))
 		return NULL;
-	au_list_remove(&r->node);
-	if (au_list_empty(&queue->waiting))
+	auf_queue_unwait(r);
+	if (!queue->waits)
 		queue->told = false;
 	queue_own(queue, r);
 	return &r->pub;
@@ -175,7 +143,7 @@ int au_queue_set_state(struct au_queue *queue, enum au_queue_state state)
 
 	if ((unsigned int)state > AU_QUEUE_PURGED)
 		return -AU_EINVAL;
-	if (queue->watch & QUEUE_WATCH_SETTLE)
+	if (queue->special & QUEUE_SETTLE)
 		return -AU_EBUSY;
 	if (state == AU_QUEUE_DRAINING && queue->state == AU_QUEUE_STOPPED)
 		return -AU_EINVAL;
@@ -186,7 +154,7 @@ int au_queue_set_state(struct au_queue *queue, enum au_queue_state state)
 		auf_queue_pump(queue);
 		return 0;
 	}
-	queue->watch |= QUEUE_WATCH_SETTLE;
+	queue->special |= QUEUE_SETTLE;
 	if (state == AU_QUEUE_PURGED)
 		auf_device_sweep(queue->dev, queue_purge_one, queue);
 	queue_settle(queue);
@@ -233,6 +201,7 @@ int au_queue_create(struct au_unit *unit, const struct au_queue_config *config,
 	au_list_add_tail(&unit->queues, &queue->node);
 	if (!unit->first)
 		unit->first = queue;
+	auf_unit_refresh(unit);
 	auf_queue_refresh(queue);
 	*out = queue;
 	return 0;
@@ -249,6 +218,7 @@ int au_queue_route(struct au_queue *queue, uint16_t op)
 		return -AU_ENOSPC;
 	unit->route[unit->route_count].op = op;
 	unit->route[unit->route_count++].queue = queue;
+	auf_unit_refresh(unit);
 	return 0;
 }
 

@@ -15,7 +15,8 @@ void auf_request_let_go(struct auf_request *r)
 	if ((r->word & REQ_OVERDUE) && lane->recorder && lane->index < AU_RECORDER_LANES)
 		atomic_store(&lane->recorder->status->lane[lane->index].overdue_ms, 0);
 	if ((r->word & REQ_OWNER) == REQ_QUEUED)
-		au_list_remove(&r->node);
+		auf_queue_unwait(r);
+	r->cancel_status = 0;
 }
 
 /* Give it back to its sender. It belongs to nobody from here on; the handle may be gone after. */
@@ -26,12 +27,8 @@ static inline __attribute__((always_inline)) void request_give_back(struct auf_r
 	struct auf_handle *handle = r->handle;
 
 	au_trace_probe(complete, r->slot, status, result);
-	handle->outstanding--;
 	handle->lane->completed++;
-	if (likely(!handle->closing))
-		handle->config.complete(handle, r->slot, r->tag, status, result, device_status);
-	else
-		auf_handle_settle(handle);
+	handle->complete(handle, r->slot, r->tag, status, result, device_status);
 }
 
 /* Everything but the ordinary case. */
@@ -71,18 +68,19 @@ void auf_request_finish(struct auf_request *r, int status, uint32_t result, uint
 	request_finish_slow(r, status, result, device_status);
 }
 
-/* A completion that is not in order. Returns whether it goes on all the same. */
-static bool __attribute__((noinline)) request_completion_odd(struct auf_request *r)
+/* A completion that is not ordinary, or not in order: then it goes on as far as it can. */
+static void __attribute__((noinline))
+request_complete_odd(struct auf_request *r, int status, uint32_t result, uint16_t device_status)
 {
 	/* The slot's memory lives as long as the handle, so this much is always known. */
 	if (auf_request_is(r) == REQ_FREE) {
 		auf_violation(r->handle->unit ? r->handle->unit->dev : NULL, RULE_double_completion,
 			      r);
-		return false;
+		return;
 	}
 	if (auf_request_is(r) == REQ_QUEUED) {
 		auf_violation(r->handle->unit->dev, RULE_unowned_completion, r);
-		return false;
+		return;
 	}
 	if (r->handle->unit->dev->in_isr)
 		auf_violation(r->handle->unit->dev, RULE_completion_in_isr, r);
@@ -90,7 +88,7 @@ static bool __attribute__((noinline)) request_completion_odd(struct auf_request 
 		auf_violation(r->handle->unit->dev, RULE_completion_cancelable, r);
 		r->word &= ~REQ_CANCELABLE;
 	}
-	return true;
+	request_finish_slow(r, status, result, device_status);
 }
 
 static inline __attribute__((always_inline)) void request_complete(struct au_request *req,
@@ -101,14 +99,13 @@ static inline __attribute__((always_inline)) void request_complete(struct au_req
 	struct au_queue *queue = r->queue;
 
 	if (unlikely(r->word != REQ_OWNED)) {
-		if (request_completion_odd(r))
-			request_finish_slow(r, status, result, device_status);
+		request_complete_odd(r, status, result, device_status);
 		return;
 	}
 	r->word = REQ_FREE;
 	queue->owned--;
 	request_give_back(r, status, result, device_status);
-	if (unlikely(queue->watch || !au_list_empty(&queue->waiting)))
+	if (unlikely(queue->matter))
 		auf_queue_left(queue);
 }
 
@@ -161,8 +158,7 @@ int au_request_requeue(struct au_request *req)
 	if (!request_owned(r) || (r->word & REQ_NO_QUEUE))
 		return -AU_EINVAL;
 	request_return(r);
-	r->word |= REQ_QUEUED;
-	au_list_add_head(&queue->waiting, &r->node);
+	auf_queue_wait(queue, r, true);
 	if (r->cancel_status || queue->state == AU_QUEUE_PURGED || queue->dev->refusing) {
 		auf_request_finish(r, r->cancel_status ? r->cancel_status : -AU_ECANCELED, 0, 0);
 	} else {
@@ -206,9 +202,7 @@ void auf_queue_put(struct au_queue *queue, struct au_request *req)
 
 uint64_t au_request_handle(const struct au_request *req)
 {
-	const struct auf_request *r = (const void *)req;
-
-	return (uint64_t)r->seq << 16 | r->slot;
+	return ((const struct auf_request *)(const void *)req)->tag;
 }
 
 struct au_unit *au_request_unit(const struct au_request *req)

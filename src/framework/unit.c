@@ -32,16 +32,24 @@ int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
 	if (!unit)
 		return -AU_ENOMEM;
 	unit->cls = cls;
-	unit->class_takes = cls->submit != NULL;
 	unit->priv = priv;
 	unit->dev = dev;
 	unit->index = index;
+	unit->plain_from = UINT32_MAX;
 	au_list_init(&unit->queues);
 	au_list_init(&unit->handles);
 	dev->units[index] = unit;
 	*out = unit;
 	auf_notify(dev, AUF_UNIT_ADDED, unit);
 	return 0;
+}
+
+void auf_unit_refresh(struct au_unit *unit)
+{
+	bool plain = unit->first && !unit->cls->submit && !unit->route_count && !unit->removed &&
+		     !unit->dev->refusing;
+
+	unit->plain_from = plain ? unit->cls->first_op : UINT32_MAX;
 }
 
 void au_unit_remove(struct au_unit *unit)
@@ -51,6 +59,7 @@ void au_unit_remove(struct au_unit *unit)
 	if (unit->removed)
 		return;
 	unit->removed = true;
+	auf_unit_refresh(unit);
 	au_list_for_each (node, &unit->queues)
 		auf_queue_refresh(AU_CONTAINER(node, struct au_queue, node));
 	auf_device_sweep(dev, unit_refuse, unit);
