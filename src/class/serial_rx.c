@@ -52,7 +52,7 @@ static void rx_deliver(struct au_queue *queue, struct au_request *req)
 	port->rx_req = req;
 	port->rx_got = done > req->length ? req->length : done;
 	/* It waits here for bytes, not in the driver: the driver's death is not its doing. */
-	atomic_store_explicit(&auf_request_progress(req)->flags, 0, memory_order_relaxed);
+	auf_request_park(req);
 	atomic_store_explicit(&auf_request_progress(req)->started, stamp, memory_order_release);
 	atomic_store_explicit(&auf_request_progress(req)->done, port->rx_got, memory_order_release);
 	if (au_request_set_cancelable(req, rx_canceled) != 0)
