@@ -62,7 +62,7 @@ static int note_bool(const char *text, uint64_t *value)
 	return -EINVAL;
 }
 
-/* Take the next word of a line; NULL when there is none. */
+/* Take the next word of a line; NULL when there is none, and from then on. */
 static char *note_word(char **rest)
 {
 	char *word = *rest, *end;
@@ -73,7 +73,11 @@ static char *note_word(char **rest)
 	*rest = end ? end + 1 : NULL;
 	if (end)
 		*end = '\0';
-	return *word ? word : NULL;
+	if (*word)
+		return word;
+	/* Two blanks: whatever follows is not where it should be. */
+	*rest = NULL;
+	return NULL;
 }
 
 static int note_text(const struct note_parser *p, const char *key, char *to, size_t size,
