@@ -9,12 +9,12 @@
 /* The verifier gives a request's memory a rest before it is used again, so as to catch who still
  * uses it. */
 #define HANDLE_SPARE	 4u
-#define HANDLE_COMMON	 (offsetof(struct auf_submit, data) + sizeof(void *))
-_Static_assert(offsetof(struct auf_submit, data) == offsetof(struct au_request, data) &&
-		       offsetof(struct auf_submit, arg) == offsetof(struct au_request, arg) &&
-		       offsetof(struct auf_submit, length) == offsetof(struct au_request, length) &&
-		       offsetof(struct auf_submit, flags) == offsetof(struct au_request, flags),
-	       "copied in one go");
+/* Operation, flags and length lie together, so that they are copied in one go. */
+_Static_assert(offsetof(struct auf_submit, flags) == offsetof(struct auf_submit, op) + 2 &&
+		       offsetof(struct auf_submit, length) == offsetof(struct auf_submit, op) + 4 &&
+		       offsetof(struct au_request, flags) == offsetof(struct au_request, op) + 2 &&
+		       offsetof(struct au_request, length) == offsetof(struct au_request, op) + 4,
+	       "eight bytes alike");
 
 static int handle_alloc(struct auf_handle *handle, bool verify)
 {
@@ -183,8 +183,9 @@ void auf_handle_recycle(struct auf_request *r)
 
 static inline void handle_fill(struct auf_request *r, const struct auf_submit *s)
 {
-	/* They begin alike: op, flags, length, arg and data. */
-	memcpy(&r->pub, s, HANDLE_COMMON);
+	memcpy(&r->pub.op, &s->op, 8);
+	memcpy(r->pub.arg, s->arg, sizeof(r->pub.arg));
+	r->pub.data = s->data;
 	r->tag = s->tag;
 	r->progress = s->progress;
 }
