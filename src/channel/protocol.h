@@ -127,7 +127,12 @@ enum au_host_msg {
  *
  * AU_HM_ADOPTED: {"name", "driver", "address", "generation", "units": [...], "layers": [...],
  * "channels": [{"channel", "unit", "token": "32 hex digits", "depth", "buffer_size"}], "fds":
- * {"status": i, "state": i, "retained": i, "claim": i}: those that it has} + the descriptors.
+ * {"status": i, "state": i, "retained": i, "claim": i}: those that it has, "times_us", "serving":
+ * the gate is open, "gone": the device was removed} + the descriptors.
+ *
+ * AU_HM_ANSWER: what AU_HM_ADOPTED has but "fds", with counters in "channels", and "state",
+ * "completed", "overdue_ms", "lane_answers", and "history": a list of lines, when it does; when it
+ * does not for 250 ms, what the main thread knows.
  */
 
 /* Bytes of class state, AU_HM_START's "state": what the framework's devices take. */

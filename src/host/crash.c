@@ -96,10 +96,9 @@ static uintptr_t crash_left_driver(uintptr_t sp, uintptr_t fp)
 /* Frame pointers: each points at the one before and has the return address beside it. */
 static void crash_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
-	uint32_t n = 0;
+	uint32_t n = 1; /* the first is there already */
 	uintptr_t next, ret;
 
-	crash_area->frames[n++] = pc;
 	/* A call to nowhere: who called is on top of the stack. */
 	if (!crash_is_code(pc) && crash_read(sp, &ret) && crash_is_code(ret))
 		crash_area->frames[n++] = ret;
@@ -116,30 +115,36 @@ static void crash_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 	crash_area->frame_count = n;
 }
 
-static void crash_registers(const ucontext_t *context)
+struct crash_where {
+	uintptr_t pc, sp, fp;
+};
+
+static struct crash_where crash_registers(const ucontext_t *context)
 {
 	const mcontext_t *m = &context->uc_mcontext;
 
 #if defined(__x86_64__)
 	for (unsigned int i = 0; i < NGREG && i < 24; i++)
 		crash_area->regs[i] = (uint64_t)m->gregs[i];
-	crash_walk((uintptr_t)m->gregs[REG_RIP], (uintptr_t)m->gregs[REG_RSP],
-		   (uintptr_t)m->gregs[REG_RBP]);
+	return (struct crash_where){ (uintptr_t)m->gregs[REG_RIP], (uintptr_t)m->gregs[REG_RSP],
+				     (uintptr_t)m->gregs[REG_RBP] };
 #elif defined(__aarch64__)
 	for (unsigned int i = 0; i < 21; i++)
 		crash_area->regs[i] = m->regs[i];
 	crash_area->regs[21] = m->regs[30];
 	crash_area->regs[22] = m->sp;
 	crash_area->regs[23] = m->pc;
-	crash_walk(m->pc, m->sp, m->regs[29]);
+	return (struct crash_where){ m->pc, m->sp, m->regs[29] };
 #else
 	(void)m;
-	crash_area->frame_count = 0;
+	return (struct crash_where){ 0 };
 #endif
 }
 
+/* What is certain first: a walk through a damaged stack may be the end. */
 static void crash_note(int sig, const siginfo_t *info, const ucontext_t *context)
 {
+	struct crash_where where = crash_registers(context);
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -151,8 +156,10 @@ static void crash_note(int sig, const siginfo_t *info, const ucontext_t *context
 		crash_area->address = 0;
 	crash_area->time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	crash_area->lane = crash_self.lane;
-	crash_registers(context);
+	crash_area->frames[0] = where.pc;
+	crash_area->frame_count = 1;
 	atomic_store(&crash_status->crashed, 1);
+	crash_walk(where.pc, where.sp, where.fp);
 }
 
 /*

@@ -3,8 +3,8 @@
  * DOC: Starting a host: the half of the sandbox that the parent must do
  *
  * Linked into whoever starts hosts. No instruction of a driver runs in that process; everything
- * that a host can do to itself it does on its own, before it loads the driver (see DESIGN in
- * docs/architecture.md, "two doors"). What only a parent can do is here: the PID namespace, a user
+ * that a host can do to itself it does on its own, before it loads the driver (see "Hosts" in
+ * docs/architecture.md). What only a parent can do is here: the PID namespace, a user
  * namespace for a parent without privilege, and the cgroup.
  */
 #ifndef AU_HOST_SPAWN_H

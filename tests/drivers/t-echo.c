@@ -25,6 +25,7 @@ enum echo_op {
 	ECHO_CALL_NULL,
 	ECHO_ADD,    /* a unit */
 	ECHO_REMOVE, /* the unit that the request came to */
+	ECHO_OVERFLOW,
 };
 
 static int echo_unit(struct au_device *dev);
@@ -91,6 +92,9 @@ __attribute__((no_sanitize("undefined"))) static void echo_deliver(struct au_que
 	case ECHO_CALL_NULL:
 		null();
 		__asm__ volatile("" ::: "memory");
+		return;
+	case ECHO_OVERFLOW:
+		echo_deep(nowhere, 1 << 30);
 		return;
 	case ECHO_ADD:
 		au_request_complete(req, echo_unit(au_unit_device(au_request_unit(req))), 0);

@@ -14,7 +14,7 @@ PATIENCE = 20
 
 RAW = 16
 (ECHO, KEEP, SEGV, ABORT, ILL, FPE, DEEP, HANG, GONE, LOG, CALL_NULL, ADD,
- REMOVE) = range(RAW, RAW + 13)
+ REMOVE, OVERFLOW) = range(RAW, RAW + 14)
 
 
 def is_root():

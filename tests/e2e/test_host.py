@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from mini import (ABORT, ADD, CALL_NULL, DEEP, ECHO, FPE, GONE, HANG, ILL, KEEP, LOG, PATIENCE,
-                  REMOVE, SEGV, Mini, layers)
+from mini import (ABORT, ADD, CALL_NULL, DEEP, ECHO, FPE, GONE, HANG, ILL, KEEP, LOG, OVERFLOW,
+                  PATIENCE, REMOVE, SEGV, Mini, layers)
 
 pytestmark = pytest.mark.sanitize
 
@@ -128,6 +128,17 @@ def test_crash_depth(build):
         crash = m.wait("died")["crash"]
         assert crash["address"] == 8
         assert [f.endswith("t-echo.so") for f in crash["frames"]].count(True) >= 4
+
+
+def test_crash_of_the_stack(build):
+    """A stack that is used up: the handler has one of its own."""
+    with Mini(build) as m:
+        m.start()
+        m.open()
+        m.io(OVERFLOW)
+        crash = m.wait("died")["crash"]
+        assert crash["signal"] == signal.SIGSEGV and crash["lane"] == 0
+        assert crash["frames"][0].endswith("t-echo.so")
 
 
 @pytest.mark.parametrize("sig", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGSYS])
