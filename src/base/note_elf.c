@@ -15,6 +15,15 @@
 #define NOTE_FILE_MAX	  (256ll << 20)
 #define NOTE_SEGMENTS_MAX 64u
 #define NOTE_OWNER	  "Auriga"
+#if defined(__x86_64__)
+#define NOTE_MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define NOTE_MACHINE EM_AARCH64
+#elif defined(__riscv)
+#define NOTE_MACHINE EM_RISCV
+#else
+#error "say what the machine's ELF files say"
+#endif
 
 static void note_elf_end(Elf **elf)
 {
@@ -68,10 +77,36 @@ static const char *note_find(Elf *elf, off_t file_size, uint32_t *type, size_t *
 	return text;
 }
 
+/*
+ * Whether the dynamic linker would find in the file what the headers promise. It maps what they say
+ * and touches it: a file that was cut off, as by a full disk, would look like a driver that
+ * crashes.
+ */
+static const char *note_wrong_file(Elf *elf, off_t file_size)
+{
+	GElf_Ehdr header;
+	size_t segments;
+
+	if (!gelf_getehdr(elf, &header) || elf_getphdrnum(elf, &segments) != 0)
+		return "not an ELF file";
+	if (header.e_type != ET_DYN || header.e_machine != NOTE_MACHINE)
+		return "made for another kind of machine, or no shared object";
+	for (size_t i = 0; i < segments && i < NOTE_SEGMENTS_MAX; i++) {
+		GElf_Phdr segment;
+
+		if (!gelf_getphdr(elf, (int)i, &segment))
+			return "not an ELF file";
+		if (segment.p_offset > (uint64_t)file_size ||
+		    segment.p_filesz > (uint64_t)file_size - segment.p_offset)
+			return "its file is cut off";
+	}
+	return NULL;
+}
+
 int au_note_read_fd(int fd, const char *label, struct au_note *note, char *error, size_t error_size)
 {
 	AU_CLEANUP(note_elf_end) Elf *elf = NULL;
-	const char *text;
+	const char *text, *wrong;
 	struct stat st;
 	uint32_t type;
 	size_t size;
@@ -86,6 +121,11 @@ int au_note_read_fd(int fd, const char *label, struct au_note *note, char *error
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	if (!elf || elf_kind(elf) != ELF_K_ELF || gelf_getclass(elf) == ELFCLASSNONE) {
 		snprintf(error, error_size, "%s: no driver: not an ELF file", label);
+		return -ENOEXEC;
+	}
+	wrong = note_wrong_file(elf, st.st_size);
+	if (wrong) {
+		snprintf(error, error_size, "%s: no driver: %s", label, wrong);
 		return -ENOEXEC;
 	}
 	text = note_find(elf, st.st_size, &type, &size);

@@ -24,17 +24,22 @@ bool au_name_valid(const char *name)
 int au_runtime_dir(const char *option, bool create, char *dir, char *error, size_t error_size)
 {
 	const char *wish = option ? option : getenv("AURIGA_RUNTIME_DIR");
+	char socket[AU_PATH_MAX];
 	struct stat st;
 	int err;
 
 	if (!wish || !*wish)
 		wish = "/run/auriga";
-	if (strlen(wish) >= AU_PATH_MAX) {
+	if (snprintf(socket, sizeof(socket), "%s/control.sock", wish) >= (int)sizeof(socket)) {
 		snprintf(error, error_size,
 			 "the runtime directory's path is too long: choose one of "
 			 "at most 60 characters");
 		return -ENAMETOOLONG;
 	}
+	/* Before anything is made there. */
+	err = au_socket_path_check(socket, error, error_size);
+	if (err)
+		return err;
 	memcpy(dir, wish, strlen(wish) + 1);
 	if (create && mkdir(dir, 0755) != 0 && errno != EEXIST) {
 		err = -errno;

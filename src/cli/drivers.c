@@ -63,7 +63,7 @@ int cmd_drivers(const struct cli_command *self, int argc, char **argv)
 						     { "class", "CLASS" },
 						     { "summary", "SUMMARY" } };
 	struct au_note note;
-	char error[256];
+	char path[AU_PATH_MAX], error[AU_PATH_MAX + 256];
 	bool as_json = false;
 	json_t *json;
 	int opt;
@@ -76,9 +76,14 @@ int cmd_drivers(const struct cli_command *self, int argc, char **argv)
 	if (argc - optind > 1)
 		return cli_usage(self);
 	if (optind < argc) {
-		if (au_note_read(argv[optind], &note, error, sizeof(error)) != 0)
+		/* A name, as everywhere; or a file that is not installed yet. */
+		if (strchr(argv[optind], '/') || strchr(argv[optind], '.'))
+			snprintf(path, sizeof(path), "%s", argv[optind]);
+		else if (au_driver_find(argv[optind], path, error, sizeof(error)) != 0)
 			return cli_error("%s", error);
-		json = note_json(&note, argv[optind]);
+		if (au_note_read(path, &note, error, sizeof(error)) != 0)
+			return cli_error("%s", error);
+		json = note_json(&note, path);
 	} else {
 		json = json_array();
 		au_driver_list(drivers_add, json);

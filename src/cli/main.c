@@ -17,7 +17,7 @@ static const struct cli_command commands[] = {
 	  "give a device to a driver", cmd_attach },
 	{ "detach", "[--force] NAME", "take it away again", cmd_detach },
 	{ "why", "[--json] ADDRESS", "which drivers fit a device, and why", cmd_why },
-	{ "drivers", "[--json] [FILE.so]", "list the drivers, or read the note of one",
+	{ "drivers", "[--json] [DRIVER|FILE.so]", "list the drivers, or read the note of one",
 	  cmd_drivers },
 	{ "restart", "[--crash] NAME", "restart a driver, in order or as if it had crashed",
 	  cmd_restart },

@@ -90,7 +90,14 @@ static int attach_driver(struct mgr_device *dev, bool by_path, char *error, size
 		return mgr_device_set_driver(dev, dev->spec.driver, error, error_size);
 	}
 	err = au_driver_find(dev->spec.driver, path, error, error_size);
-	return err ? err : mgr_device_set_driver(dev, path, error, error_size);
+	if (!err)
+		err = mgr_device_set_driver(dev, path, error, error_size);
+	if (!err && strcmp(dev->driver_name, dev->spec.driver)) {
+		SAY("%s: calls itself '%s': rename the file to %s.so", path, dev->driver_name,
+		    dev->driver_name);
+		return -EINVAL;
+	}
+	return err;
 }
 
 int mgr_device_uid(struct mgr_device *dev, char *error, size_t error_size)

@@ -276,6 +276,21 @@ static void test_file(void **state)
 	assert_int_equal(elf_read(&f, sizeof(f)), -ENOEXEC);
 	assert_non_null(strstr(error, "no Auriga note"));
 
+	/* a segment that is not all there, another machine's, no shared object */
+	elf_make(&f, BASE);
+	f.segment[0].p_filesz = sizeof(f);
+	assert_int_equal(elf_read(&f, sizeof(f)), 0);
+	f.segment[0].p_offset = 1;
+	assert_int_equal(elf_read(&f, sizeof(f)), -ENOEXEC);
+	assert_non_null(strstr(error, "cut off"));
+	elf_make(&f, BASE);
+	f.header.e_machine = EM_S390;
+	assert_int_equal(elf_read(&f, sizeof(f)), -ENOEXEC);
+	assert_non_null(strstr(error, "another kind of machine"));
+	elf_make(&f, BASE);
+	f.header.e_type = ET_REL;
+	assert_int_equal(elf_read(&f, sizeof(f)), -ENOEXEC);
+
 	/* lengths that lie */
 	elf_make(&f, BASE);
 	f.note.descsz = 0xfffffff0;
