@@ -267,9 +267,13 @@ static int host_wake = -1;
 
 static void host_terminate(int sig)
 {
+	const uint64_t one = 1;
+	ssize_t n;
+
 	(void)sig;
 	host_told_to_end = 1;
-	au_os_wake(host_wake);
+	n = write(host_wake, &one, sizeof(one));
+	(void)n;
 }
 
 static void host_loop(struct host *host)

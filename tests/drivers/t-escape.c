@@ -539,6 +539,14 @@ static long try_fork_many(const char *arg)
 	return 0;
 }
 
+/* Not a way out: time to look at the process from outside. */
+static long try_wait(const char *arg)
+{
+	usleep((useconds_t)strtoul(arg, NULL, 10) * 1000);
+	errno = EAGAIN;
+	return -1;
+}
+
 static const struct {
 	const char *name;
 	long (*fn)(const char *arg);
@@ -608,6 +616,7 @@ static const struct {
 	WAY(inotify),
 	WAY(listen),
 	WAY(fork_many),
+	WAY(wait),
 };
 #define ESCAPES (sizeof(escapes) / sizeof(escapes[0]))
 

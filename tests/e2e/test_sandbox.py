@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,8 @@ class Escape:
         assert event["status"] == 0 and event["result"] != errno.ENOTSUP, event
         return errno.errorcode[event["result"]] if event["result"] else "out"
 
-    def constructor(self, name, arg=""):
-        """The same between the doors."""
-        self.stop()
+    def module(self, name, arg=""):
+        """A module that makes an attempt in its constructor."""
         module = self.folder / "t-escape.so"
         data = bytearray((self.build / "tests/t-escape.so").read_bytes())
         at = data.index(b"ESCAPE-CONFIG:") + 16
@@ -95,6 +95,12 @@ class Escape:
         data[at:at + len(attempt)] = attempt
         module.write_bytes(data)
         module.chmod(0o755)
+        return module
+
+    def constructor(self, name, arg=""):
+        """The same between the doors."""
+        self.stop()
+        module = self.module(name, arg)
         try:
             event = self.start(module)
             if event["event"] == "died":
@@ -230,54 +236,86 @@ def status(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
+def check_process(pid):
+    """What holds in both doors: who it is, what it may, what it sees."""
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        s = status(f"{pid}/task/{tid}")
+        assert s["Uid"].split() == [str(UID)] * 4 and s["Gid"].split() == [str(UID)] * 4
+        assert s["Groups"].strip() == ""
+        for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(s[cap], 16) == 0, cap
+        assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2"
+        assert tid != str(pid) or s["NSpid"].split() == [tid, "1"]
+    assert s["Threads"] == "2"
+    for ns in ("mnt", "net", "pid", "ipc", "uts", "cgroup"):
+        assert os.readlink(f"/proc/{pid}/ns/{ns}") != os.readlink(f"/proc/self/ns/{ns}"), ns
+    root = Path(f"/proc/{pid}/root")
+    assert list(root.iterdir()) == [] and os.statvfs(root).f_flag & os.ST_RDONLY
+    with open(f"/proc/{pid}/mountinfo", encoding="ascii") as file:
+        mounts = file.readlines()
+    assert len(mounts) == 1 and "tmpfs" in mounts[0]
+    assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # not dumpable
+    with open(f"/proc/{pid}/limits", encoding="ascii") as file:
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in file}
+    for limit, value in (("Max file size", "0"), ("Max core file size", "0"),
+                         ("Max locked memory", "0"), ("Max processes", "2"),
+                         ("Max open files", "1024"), ("Max msgqueue size", "0")):
+        assert limits[limit] == [value, value], limit
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        names = {v.split(b"=")[0] for v in file.read().split(b"\0") if v}
+    assert names <= {b"AURIGA_LOG", b"ASAN_OPTIONS", b"UBSAN_OPTIONS"}
+    assert os.getsid(pid) == pid
+
+
+def descriptors(pid):
+    """Kinds of what is open, in order."""
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return sorted(link.split(":")[0].split(" ")[0] for link in links)
+
+
 @needs_root
 def test_inventory(build):
     """What a running host is and has, as the kernel sees it."""
     with Mini(build, "t-escape", cgroup=1) as m:
         pid = m.start()["pid"]
         m.open()
-        # Given: null three times, control, wake-up, status, state; of the lane and the mailbox;
-        # and the channel's doorbell. Nothing of a file system.
+        # Given: null three times, control, status and state, the channel's doorbell. Its own:
+        # wake-ups and what the lane waits on. Nothing of a file system.
         answer = m.ask(DESCRIPTORS, bytes(4000))
         inside = bytes.fromhex(answer["data"])[:answer["result"]].decode().split()
-        links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-        assert sorted(map(int, inside)) == sorted(map(int, links))
-        kinds = sorted(link.split(":")[0].split(" ")[0] for link in links.values())
-        assert kinds.count("/dev/null") == 3
-        assert kinds.count("/memfd") == 2
-        assert kinds.count("socket") == 2  # control, doorbell
+        assert sorted(inside) == sorted(os.listdir(f"/proc/{pid}/fd"))
+        kinds = descriptors(pid)
+        assert kinds.count("/dev/null") == 3 and kinds.count("/memfd") == 2
+        assert kinds.count("socket") == 2
         assert set(kinds) == {"/dev/null", "/memfd", "socket", "anon_inode"}
+        check_process(pid)
         for tid in os.listdir(f"/proc/{pid}/task"):
-            s = status(f"{pid}/task/{tid}")
-            assert s["Uid"].split() == [str(UID)] * 4 and s["Gid"].split() == [str(UID)] * 4
-            assert s["Groups"].strip() == ""
-            for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-                assert int(s[cap], 16) == 0, cap
-            assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2"
-            assert int(s["Seccomp_filters"]) == 2
-            assert tid != str(pid) or s["NSpid"].split() == [tid, "1"]
-        assert s["Threads"] == "2"
-        for ns in ("mnt", "net", "pid", "ipc", "uts", "cgroup"):
-            assert os.readlink(f"/proc/{pid}/ns/{ns}") != os.readlink(f"/proc/self/ns/{ns}"), ns
-        root = Path(f"/proc/{pid}/root")
-        assert list(root.iterdir()) == [] and os.statvfs(root).f_flag & os.ST_RDONLY
+            assert status(f"{pid}/task/{tid}")["Seccomp_filters"] == "2"
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
-        with open(f"/proc/{pid}/mountinfo", encoding="ascii") as file:
-            mounts = file.readlines()
-        assert len(mounts) == 1 and "tmpfs" in mounts[0]
-        assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # not dumpable
-        with open(f"/proc/{pid}/limits", encoding="ascii") as file:
-            limits = {line[:26].strip(): line[26:].split()[:2] for line in file}
-        for limit, value in (("Max file size", "0"), ("Max core file size", "0"),
-                             ("Max locked memory", "0"), ("Max processes", "2"),
-                             ("Max open files", "1024"), ("Max msgqueue size", "0")):
-            assert limits[limit] == [value, value], limit
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            names = {v.split(b"=")[0] for v in file.read().split(b"\0") if v}
-        assert names <= {b"AURIGA_LOG", b"ASAN_OPTIONS", b"UBSAN_OPTIONS"}
         with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
             assert "auriga-test0" in file.read()
-        assert os.getsid(pid) == pid
+
+
+@needs_root
+def test_inventory_between_the_doors(build, folder):
+    """The same while the driver's constructors run."""
+    with Escape(build, folder) as escape:
+        module = escape.module("wait", 2000)
+        with Mini(build, "t-escape", module=module) as m:
+            m.send("start")
+            pid = m.wait("spawned")["pid"]
+            deadline = time.monotonic() + PATIENCE
+            while True:  # it is there once the constructor runs: only the module is looked at
+                with open(f"/proc/{pid}/maps", encoding="ascii") as file:
+                    if "t-escape.so" in file.read():
+                        break
+                assert time.monotonic() < deadline
+            check_process(pid)
+            kinds = descriptors(pid)
+            assert kinds.count("/dev/null") == 3 and kinds.count("socket") == 1
+            # What dlopen() has open of the module is closed before its constructors run.
+            assert set(kinds) == {"/dev/null", "/memfd", "socket", "anon_inode", str(module), "/"}
+            m.wait("ready")
 
 
 # ---------------------------------------------------------------------- one layer at a time
