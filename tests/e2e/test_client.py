@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""libauriga from outside: cancellation through a host, the same string everywhere, and claims."""
+
+import subprocess
+
+import pytest
+
+from rig import Rig
+
+
+@pytest.fixture
+def rig(build, rundir, monkeypatch):
+    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
+    r = Rig(build, rundir)
+    yield r
+    r.close()
+
+
+def storm(build, target, requests, seconds):
+    done = subprocess.run([build / "tests/cancel_storm", target, str(requests)], check=False,
+                          capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_cancel_storm_through_a_host(rig, build):
+    rig.manager()
+    rig.auriga("attach", "virtual", "--driver", "t-cancel", "--name", "storm0")
+    storm(build, "storm0", 200_000, 100)
+    # The same host still serves, and nobody had to restart it.
+    assert rig.row("storm0")["restarts"] == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("target", ["storm0", "inproc:t-cancel", "inproc:t-cancel,poll=app"])
+def test_cancel_storm_of_ten_million(rig, build, target):
+    if target == "storm0":
+        rig.manager()
+        rig.auriga("attach", "virtual", "--driver", "t-cancel", "--name", "storm0")
+    storm(build, target, 10_000_000, 3600)
+
+
+def test_one_device_one_place(rig, build):
+    address, _ = rig.lab()
+    rig.manager()
+    rig.auriga("attach", address, "--name", "port0")
+    target = f"inproc:uart16550,address={address}"
+    refused = rig.auriga("export", target, "pty", "--link", rig.rundir / "tty", check=False)
+    assert refused.returncode != 0
+    # One line, with the holder in it.
+    assert refused.stderr.count("\n") == 1
+    assert "auriga-host" in refused.stderr and "pid" in refused.stderr, refused.stderr
+    rig.auriga("detach", "port0")
+    child = rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)
+    refused = rig.auriga("attach", address, "--name", "port0", check=False)
+    assert refused.returncode != 0 and str(child.pid) in refused.stderr, refused.stderr
+    rig.stop(child)
+    rig.auriga("attach", address, "--name", "port0")
