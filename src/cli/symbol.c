@@ -3,8 +3,6 @@
 #include "cli/symbol.h"
 
 #include <elfutils/libdwfl.h>
-#include <gelf.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,24 +34,7 @@ static void symbol_describe(Dwfl_Module *mod, uint64_t address, char *buf, size_
 	}
 }
 
-/* Where the file says that a place in it is loaded; false when it is not. */
-static bool symbol_address(Elf *elf, uint64_t offset, uint64_t *address)
-{
-	size_t count = 0;
-	GElf_Phdr phdr;
-
-	elf_getphdrnum(elf, &count);
-	for (int i = 0; (size_t)i < count; i++) {
-		if (!gelf_getphdr(elf, i, &phdr) || phdr.p_type != PT_LOAD ||
-		    offset < phdr.p_offset || offset - phdr.p_offset >= phdr.p_filesz)
-			continue;
-		*address = offset - phdr.p_offset + phdr.p_vaddr;
-		return true;
-	}
-	return false;
-}
-
-const char *symbol_name(const char *module, const char *build_id, uint64_t offset, char *buf,
+const char *symbol_name(const char *module, const char *build_id, uint64_t address, char *buf,
 			size_t size)
 {
 	static const Dwfl_Callbacks callbacks = {
@@ -65,9 +46,7 @@ const char *symbol_name(const char *module, const char *build_id, uint64_t offse
 	const unsigned char *bytes;
 	Dwfl_Module *mod;
 	GElf_Addr bias, low;
-	uint64_t address;
 	char hex[64];
-	Elf *elf;
 	int n;
 
 	snprintf(buf, size, "?");
@@ -75,12 +54,10 @@ const char *symbol_name(const char *module, const char *build_id, uint64_t offse
 		return buf;
 	mod = dwfl_report_offline(dwfl, "", module, -1);
 	dwfl_report_end(dwfl, NULL, NULL);
-	elf = mod ? dwfl_module_getelf(mod, &bias) : NULL;
-	if (elf) {
+	if (mod && dwfl_module_getelf(mod, &bias)) {
 		n = dwfl_module_build_id(mod, &bytes, &low);
 		symbol_hex(bytes, n, hex, sizeof(hex));
-		if (n > 0 && build_id && strcmp(hex, build_id) == 0 &&
-		    symbol_address(elf, offset, &address))
+		if (n > 0 && build_id && strcmp(hex, build_id) == 0)
 			symbol_describe(mod, bias + address, buf, size);
 	}
 	dwfl_end(dwfl);
