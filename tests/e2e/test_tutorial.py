@@ -16,11 +16,11 @@ def test_each_step_of_the_tutorial_works(build, tmp_path, rundir):
     work = rundir  # short, for its sockets
     pc = tmp_path / "pkgconfig"
     pc.mkdir()
-    # What an installation's auriga-driver.pc would say, for the build that is under test.
-    (pc / "auriga-driver.pc").write_text(
-        f"Name: auriga-driver\nDescription: drivers\nVersion: 0\n"
-        f"Cflags: -I{ROOT}/include -fPIC -fvisibility=hidden\n"
-        f"Libs: -L{build}/src/framework -lauriga-framework\n", encoding="utf-8")
+    # The file that would be installed, with the places of the build under test.
+    text_pc = (build / "meson-private/auriga-driver.pc").read_text(encoding="utf-8")
+    text_pc = re.sub(r"(?m)^includedir=.*", f"includedir={ROOT}/include", text_pc)
+    text_pc = re.sub(r"(?m)^libdir=.*", f"libdir={build}/src/framework", text_pc)
+    (pc / "auriga-driver.pc").write_text(text_pc, encoding="utf-8")
     env = {**os.environ, "PKG_CONFIG_PATH": str(pc),
            "PATH": f"{build}/bin:{build}/examples:{os.environ['PATH']}"}
     env.pop("AURIGA_RUNTIME_DIR", None)
