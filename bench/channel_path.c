@@ -64,7 +64,7 @@ the_requests(struct au_handle *h, struct au_lane *lane, unsigned long count, uns
 	}
 }
 
-static void fail(const char *what)
+static _Noreturn void fail(const char *what)
 {
 	fprintf(stderr, "channel_path: %s\n", what);
 	exit(1);

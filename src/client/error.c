@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -8,14 +9,15 @@
 
 static __thread char error_text[CLIENT_ERROR_SIZE];
 
-int client_fail(int err, const char *fmt, ...)
+void client_say(const char *fmt, ...)
 {
+	int saved = errno; /* may be the value of client_fail() */
 	va_list args;
 
 	va_start(args, fmt);
 	vsnprintf(error_text, sizeof(error_text), fmt, args);
 	va_end(args);
-	return err;
+	errno = saved;
 }
 
 const char *au_errmsg(void)

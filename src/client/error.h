@@ -7,7 +7,10 @@
 
 #define CLIENT_ERROR_SIZE 400
 
-/** client_fail - keep a line for au_errmsg(). Return: @err. */
-int client_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** client_say - keep a line for au_errmsg(). */
+void client_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/** client_fail - the same, as an expression of the value @err. */
+#define client_fail(err, ...) (client_say(__VA_ARGS__), (err))
 
 #endif

@@ -322,7 +322,7 @@ int au_wait(struct au_handle *handle, struct au_io *io)
 	int rc;
 
 	io->done = handle_wait_done;
-	io->user = &wait;
+	io->user = &wait; /* cppcheck-suppress autoVariables ; given back before the return */
 	while ((rc = au_submit(handle, io)) == -EAGAIN) {
 		rc = handle_wait_poll(handle, NULL);
 		if (rc < 0)

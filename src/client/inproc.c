@@ -36,13 +36,14 @@ int inproc_parse(const char *target, struct inproc_target *t)
 {
 	unsigned int count = 0;
 	char *save = NULL, *part;
+	size_t given = 0;
 	int err = 0;
 
 	memset(t, 0, sizeof(*t));
 	if (strncmp(target, "inproc:", 7) != 0 || strlen(target) >= sizeof(t->text))
 		return client_fail(-EINVAL, "%.60s...: not an inproc target, or too long a one",
 				   target);
-	strcpy(t->text, target + 7);
+	snprintf(t->text, sizeof(t->text), "%s", target + 7);
 	t->driver = strtok_r(t->text, ",", &save);
 	if (!t->driver || strchr(t->driver, '=') || t->text[0] == ',')
 		return client_fail(-EINVAL,
@@ -69,7 +70,8 @@ int inproc_parse(const char *target, struct inproc_target *t)
 					  INPROC_PARAMS);
 		else {
 			t->params[count++] = part;
-			strcat(strcat(t->given, ","), part);
+			given += (size_t)snprintf(t->given + given, sizeof(t->given) - given, ",%s",
+						  part);
 		}
 	}
 	if (!t->address || strcmp(t->address, "virtual") == 0)

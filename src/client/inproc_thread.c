@@ -223,14 +223,14 @@ int inproc_thread_open(struct au_handle *h, struct inproc_instance *instance,
 		if (err == -ENOENT)
 			inproc_no_unit(instance, target->unit);
 		else if (err)
-			client_fail(err, "%s: cannot open unit %u: %s", instance->name,
-				    target->unit, strerror(-err));
+			client_say("%s: cannot open unit %u: %s", instance->name, target->unit,
+				   strerror(-err));
 	}
 	if (err == 0) {
 		err = inproc_thread_chan(h, p);
 		if (err)
-			client_fail(err, "%s: cannot set up a channel: %s", instance->name,
-				    strerror(-err));
+			client_say("%s: cannot set up a channel: %s", instance->name,
+				   strerror(-err));
 	}
 	if (err) {
 		au_chan_destroy(h->chan);

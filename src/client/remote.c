@@ -261,7 +261,7 @@ static int remote_attach(struct au_handle *h, const struct au_cm_channel *m, int
 	handle_unwatch(h, old_doorbell);
 	err = handle_watch(h, r->doorbell, HANDLE_FD_DOORBELL);
 	if (err)
-		client_fail(err, "%s: cannot watch the doorbell: %m", h->unit);
+		client_say("%s: cannot watch the doorbell: %m", h->unit);
 	au_chan_attach(h->chan, &(struct au_chan_link){ .rings = rings,
 							.pool = r->pool,
 							.doorbell = r->doorbell,
@@ -358,7 +358,7 @@ static int remote_message(struct au_handle *h)
 		int error = m->error;
 
 		snprintf(r->error, sizeof(r->error), "%.*s", (int)sizeof(m->text) - 1, m->text);
-		client_fail(error, "%s", r->error);
+		client_say("%s", r->error);
 		remote_over(h, error);
 		err = h->error;
 	}
@@ -550,7 +550,7 @@ int remote_open(struct au_handle *h, const char *name, const struct au_open_opti
 			err = remote_refused(name, dir, r->path, err);
 	}
 	if (err == 0 && (err = remote_greet(h)) != 0)
-		client_fail(err, "%s: cannot talk to the manager: %s", name, strerror(-err));
+		client_say("%s: cannot talk to the manager: %s", name, strerror(-err));
 	if (err == 0)
 		err = remote_wait(h, options->timeout_ms);
 	if (err == 0)

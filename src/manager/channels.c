@@ -347,7 +347,7 @@ void mgr_channels_retry(struct mgr_device *dev)
 		struct mgr_channel *ch = AU_CONTAINER(node, struct mgr_channel, node);
 
 		node = node->next;
-		if (dev->host->blocked)
+		if (!dev->host || dev->host->blocked)
 			return;
 		if (ch->closing && !ch->close_sent)
 			channel_send_close(ch);

@@ -457,7 +457,7 @@ void mgr_device_want(struct mgr_device *dev)
 static void device_stop(struct mgr_device *dev, enum mgr_after after, const char *reason)
 {
 	struct au_msg_head stop = { .type = AU_HM_STOP };
-	struct mgr_host *host = dev->host;
+	struct mgr_host *host;
 
 	dev->after = after;
 	au_loop_timer_cancel(&dev->retry);
@@ -465,10 +465,11 @@ static void device_stop(struct mgr_device *dev, enum mgr_after after, const char
 	au_loop_timer_cancel(&dev->deadline);
 	mgr_open_cancel(dev->open_job);
 	dev->open_job = NULL;
-	if (host && host->state == MGR_HOST_SPAWNED)
+	if (dev->host && dev->host->state == MGR_HOST_SPAWNED)
 		device_drop_host(dev);
 	device_state(dev, MGR_STOPPING, "%s", reason);
-	if (!dev->host) {
+	host = dev->host;
+	if (!host) {
 		device_stopped(dev);
 		return;
 	}

@@ -43,7 +43,7 @@ static void *open_job_run(void *arg)
 {
 	struct mgr_open_job *job = arg;
 	uint64_t end = au_monotonic_ns() + MGR_OPEN_MS * 1000000ull;
-	struct timespec pause = { .tv_nsec = OPEN_RETRY_MS * 1000000l };
+	struct timespec pause = { .tv_nsec = OPEN_RETRY_MS * 1000000L };
 	uint64_t one = 1;
 	int fd;
 

@@ -628,8 +628,8 @@ static void test_scribbling_client(void **state)
 	for (unsigned int round = 0; round < 20; round++) {
 		struct pair *pair = pair_new(DEPTH, BUFFER);
 		/* In half of the rounds all of it, in half of them the first requests. */
-		struct scribbler s = { pair->host->rings,
-				       round % 2 ? pair->host->rings_size : 1024, false };
+		struct scribbler s = { pair->host->rings, round % 2 ? pair->host->rings_size : 1024,
+				       false };
 		pthread_t thread;
 
 		pthread_create(&thread, NULL, scribble, &s);
