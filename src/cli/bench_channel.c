@@ -81,7 +81,7 @@ int bench_channel(int argc, char **argv)
 	int status;
 
 	if (argc > 2 || (argc > 1 && !json))
-		return cli_error("usage: auriga bench channel [--json]"), CLI_USAGE;
+		return cli_say("usage: auriga bench channel [--json]"), CLI_USAGE;
 	status = bench_world_start(&world);
 	if (status)
 		return status;

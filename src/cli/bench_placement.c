@@ -48,7 +48,7 @@ int bench_placement(int argc, char **argv)
 	int status;
 
 	if (argc > 2 || (argc > 1 && !json))
-		return cli_error("usage: auriga bench placement [--json]"), CLI_USAGE;
+		return cli_say("usage: auriga bench placement [--json]"), CLI_USAGE;
 	status = bench_world_start(&world);
 	for (unsigned int i = 0; i < BENCH_ROUNDS && status == 0; i++) {
 		for (unsigned int p = 0; p < PLACES && status == 0; p++) {

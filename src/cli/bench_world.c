@@ -73,7 +73,7 @@ static void world_exec(const struct bench_world *world)
 		_exit(127);
 	program[n] = 0;
 	slash = strrchr(program, '/');
-	strcpy(slash + 1, "aurigad");
+	snprintf(slash + 1, sizeof(program) - (size_t)(slash + 1 - program), "aurigad");
 	snprintf(config, sizeof(config), "%s/none", world->dir);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
@@ -163,7 +163,7 @@ struct au_handle *bench_open(const struct bench_world *world, const char *target
 
 	if (au_open(target, &options, &h) == 0)
 		return h;
-	cli_error("%s", au_errmsg());
+	cli_say("%s", au_errmsg());
 	return NULL;
 }
 
@@ -208,7 +208,7 @@ double bench_rate(struct au_handle *h, unsigned int outstanding, double seconds)
 		int n = au_poll(h, 0, outstanding > 1 ? 0 : 1000);
 
 		if (n < 0 || loop_failed) {
-			cli_error("%s: requests fail: %s", au_unit_name(h), au_errmsg());
+			cli_say("%s: requests fail: %s", au_unit_name(h), au_errmsg());
 			return -1;
 		}
 		done += (unsigned int)n;

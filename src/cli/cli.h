@@ -22,8 +22,10 @@ struct cli_command {
 
 /** cli_usage - print "usage: auriga NAME ARGS" to stderr. Return: CLI_USAGE. */
 int cli_usage(const struct cli_command *self);
-/** cli_error - one line on stderr. Return: CLI_FAILED. */
-int cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/** cli_say - one line on stderr. */
+void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/** cli_error - the same, as an expression of the value CLI_FAILED. */
+#define cli_error(...) (cli_say(__VA_ARGS__), (int)CLI_FAILED)
 
 /** cli_runtime_dir - --runtime-dir, or NULL for what the environment says. */
 extern const char *cli_runtime_dir;

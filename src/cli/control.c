@@ -54,22 +54,22 @@ static json_t *control_perform(CURL *curl, const char *socket, struct answer *a)
 	CURLcode rc = curl_easy_perform(curl);
 
 	if (rc != CURLE_OK) {
-		cli_error(rc == CURLE_COULDNT_CONNECT
-				  ? "no manager answers at %s: start aurigad, or say --runtime-dir"
-				  : "the manager at %s broke off: %s",
-			  socket, curl_easy_strerror(rc));
+		cli_say(rc == CURLE_COULDNT_CONNECT
+				? "no manager answers at %s: start aurigad, or say --runtime-dir"
+				: "the manager at %s broke off: %s",
+			socket, curl_easy_strerror(rc));
 		return NULL;
 	}
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	json = a->text ? json_loadb(a->text, a->length, 0, &error) : json_object();
 	if (!json) {
-		cli_error("the manager's answer is no JSON: %s", error.text);
+		cli_say("the manager's answer is no JSON: %s", error.text);
 		return NULL;
 	}
 	if (status >= 300) {
 		const char *text = json_string_value(json_object_get(json, "error"));
 
-		cli_error("%s", text ? text : "the manager refused without a reason");
+		cli_say("%s", text ? text : "the manager refused without a reason");
 		json_decref(json);
 		return NULL;
 	}
@@ -87,7 +87,7 @@ json_t *control_call(const char *method, const char *path, json_t *body)
 
 	if (au_runtime_dir(cli_runtime_dir, false, dir, error, sizeof(error)) != 0 ||
 	    au_runtime_path(dir, "control.sock", socket, error, sizeof(error)) != 0) {
-		cli_error("%s", error);
+		cli_say("%s", error);
 		json_decref(body);
 		return NULL;
 	}
@@ -108,7 +108,7 @@ json_t *control_call(const char *method, const char *path, json_t *body)
 		}
 		json = control_perform(curl, socket, &a);
 	} else {
-		cli_error("out of memory");
+		cli_say("out of memory");
 	}
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);

@@ -49,7 +49,7 @@ int cli_usage(const struct cli_command *self)
 	return CLI_USAGE;
 }
 
-int cli_error(const char *fmt, ...)
+void cli_say(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -58,7 +58,6 @@ int cli_error(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	fprintf(stderr, "\n");
 	va_end(ap);
-	return CLI_FAILED;
 }
 
 int main(int argc, char **argv)
@@ -104,6 +103,6 @@ int main(int argc, char **argv)
 		}
 		return commands[i].run(&commands[i], argc, argv);
 	}
-	cli_error("no command '%s'; `auriga --help` lists them", argv[0]);
+	cli_say("no command '%s'; `auriga --help` lists them", argv[0]);
 	return CLI_USAGE;
 }

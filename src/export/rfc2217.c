@@ -88,6 +88,7 @@ static void com_put(struct rfc2217 *r, const uint8_t *data, size_t length)
 		r->out_length = sizeof(r->out); /* does not drain: com_flush() gives it up */
 		return;
 	}
+	/* cppcheck-suppress uninitvar ; compound literals are initialised */
 	memcpy(r->out + r->out_length, data, length);
 	r->out_length += length;
 }
