@@ -119,7 +119,7 @@ enum au_host_msg {
  * fds.state; uid and gid 0 or absent: it keeps the caller's, and says so.
  *
  * AU_HM_READY: {"units": [{"index", "class"}], "layers": [{"name", "in_force", "detail"}],
- * "times_us": {"loaded", "sandboxed", "started"}}: since the host's main(), cumulative.
+ * "times_us": {"loaded", "sandboxed", "started"}}: since AU_HM_START came, cumulative.
  *
  * The AU_HM_OPENs of the channels that replay follow AU_HM_START at once, before AU_HM_READY,
  * exactly "replays" of them; an AU_HM_CLOSE follows when such a client goes away meanwhile. New

@@ -323,6 +323,7 @@ static int host_await_start(struct host *host, struct host_failure *why)
 	} while (n == -EAGAIN);
 	if (n <= 0)
 		return n ? n : -ECONNRESET;
+	host->times.begin_ns = au_os_now_ns(); /* it may have stood by for hours */
 	if (((struct au_msg_head *)msg)->type != AU_HM_START) {
 		au_msg_close(fds);
 		return host_fail(why, "start", -EPROTO, "the first message is no start");

@@ -92,6 +92,7 @@ void mgr_state_save(struct mgr_device *dev)
 		json_object_set_new(o, "pid", json_integer(dev->host->pid));
 		json_object_set_new(o, "start_time",
 				    json_integer((json_int_t)dev->host->start_time));
+		json_object_set_new(o, "number", json_integer(dev->host->number));
 	}
 	err = o ? adopt_path(dev->mgr, dev->spec.name, path) : -ENOMEM;
 	if (!err)
@@ -189,7 +190,7 @@ static int saved_parse_units(const json_t *o, struct mgr_saved *saved)
 int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, char *error,
 		    size_t error_size)
 {
-	uint64_t generation, restarts, tokens, slot, pid = 0;
+	uint64_t generation, restarts, tokens, slot, pid = 0, number = 0;
 	char text[64];
 	bool known = false;
 
@@ -213,7 +214,8 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 		return -EINVAL;
 	if (json_object_get(o, "pid") &&
 	    (!mgr_json_uint(o, "pid", INT32_MAX, &pid) || pid < 2 ||
-	     !mgr_json_uint(o, "start_time", INT64_MAX, &saved->start_time)))
+	     !mgr_json_uint(o, "start_time", INT64_MAX, &saved->start_time) ||
+	     !mgr_json_uint(o, "number", INT32_MAX, &number)))
 		return -EINVAL;
 	mgr_json_text(o, "reason", saved->reason, sizeof(saved->reason));
 	saved->from_config = json_is_true(json_object_get(o, "from_config"));
@@ -224,6 +226,7 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 	saved->tokens = (uint32_t)tokens;
 	saved->slot = (unsigned int)slot;
 	saved->pid = (pid_t)pid;
+	saved->number = (unsigned int)number;
 	if (saved_parse_spec(json_object_get(o, "spec"), name, &saved->spec, error, error_size)) {
 		mgr_spec_clear(&saved->spec);
 		return -EINVAL;
@@ -278,7 +281,7 @@ static int adopt_host(struct mgr_device *dev, const struct mgr_saved *saved)
 
 	if (fd < 0)
 		return fd;
-	err = mgr_host_adopt(dev, saved->pid, saved->start_time, fd, &dev->host);
+	err = mgr_host_adopt(dev, saved->pid, saved->start_time, saved->number, fd, &dev->host);
 	if (err) {
 		close(fd);
 		return err;

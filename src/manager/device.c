@@ -247,8 +247,8 @@ static void device_forget(struct mgr_device *dev)
 		mgr_state_remove(dev);
 	dev->retry.expired = device_forgotten;
 	au_loop_timer_set(dev->mgr->loop, &dev->retry, 0);
-	if (dev->mgr->stopping && au_list_empty(&dev->mgr->devices))
-		au_loop_timer_set(dev->mgr->loop, &dev->mgr->stop_timer, 0);
+	mgr_standby_check(dev->mgr);
+	mgr_going_down(dev->mgr);
 }
 
 static void device_quarantine(struct mgr_device *dev, const char *text)
@@ -641,6 +641,7 @@ void mgr_device_adopted(struct mgr_device *dev)
 	mgr_channels_up(dev);
 	mgr_device_idle_check(dev);
 	mgr_supervise(dev->mgr);
+	mgr_standby_check(dev->mgr);
 }
 
 void mgr_device_restore(struct mgr_device *dev, enum mgr_state state, const char *reason)
@@ -737,6 +738,7 @@ static int device_ready(struct mgr_device *dev, const char *text)
 			mgr_state_save(dev);
 		mgr_device_idle_check(dev);
 		mgr_supervise(dev->mgr);
+		mgr_standby_check(dev->mgr);
 	}
 	json_decref(o);
 	return err;
@@ -881,13 +883,15 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 	dev->current.dead_ns = au_monotonic_ns();
 	fault = verdict == MGR_VERDICT_CRASH || verdict == MGR_VERDICT_HANG;
 	/* What somebody else did from outside says nothing about the driver. */
-	charge = verdict != MGR_VERDICT_KILLED && verdict != MGR_VERDICT_STOPPED;
+	charge = verdict != MGR_VERDICT_KILLED && verdict != MGR_VERDICT_STOPPED &&
+		 verdict != MGR_VERDICT_REQUEST;
 	mgr_channels_down(dev, fault);
 	if (dev->refused[0]) {
 		mgr_device_start_failed(dev, dev->error, dev->refused);
 	} else {
 		dev->deaths[verdict]++;
-		if (verdict == MGR_VERDICT_REQUEST) {
+		/* Killed while it served: that is not a failure, and nothing to wait for. */
+		if (!charge && host->serving) {
 			dev->from_failed = true;
 			dev->restarts++;
 			device_state(dev, MGR_RESTARTING, "%s", text);

@@ -4,6 +4,7 @@
 #include "manager/json.h"
 #include "manager/manager.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -74,11 +75,15 @@ static void host_read(struct au_watch *watch, uint32_t events)
 		int n;
 
 		/* Whatever a message leads to, the host itself lives until its pidfd fires. */
-		if (host->state == MGR_HOST_KILLED || !host->dev)
+		if (host->state == MGR_HOST_KILLED)
 			return;
 		n = au_msg_recv(host->control, &msg, sizeof(msg), fds);
 		if (n == -EAGAIN)
 			return;
+		if (!host->dev) { /* one that stands by has nothing to say */
+			au_msg_close(fds);
+			n = -EPROTO;
+		}
 		if (n <= 0) {
 			au_watch_remove(&host->control_watch);
 			if (n == -EPROTO)
@@ -119,6 +124,8 @@ static void host_ended(struct au_watch *watch, uint32_t events)
 		host_read(&host->control_watch, EPOLLIN);
 	if (host->dev)
 		mgr_device_host_dead(host->dev, host, status);
+	else if (host == host->mgr->standby)
+		mgr_standby_lost(host->mgr);
 	else
 		mgr_host_free(host);
 }
@@ -150,73 +157,122 @@ void mgr_host_free(struct mgr_host *host)
 	if (host->cgroup.path[0][0] || host->cgroup.path[1][0])
 		au_host_cgroup_remove(&host->cgroup);
 	au_list_remove(&host->node);
+	mgr_going_down(host->mgr);
 	free(host);
 }
 
-static struct mgr_host *host_new(struct mgr_device *dev)
+static struct mgr_host *host_new(struct mgr *mgr)
 {
 	struct mgr_host *host = calloc(1, sizeof(*host));
 
 	if (!host)
 		return NULL;
-	host->mgr = dev->mgr;
-	host->dev = dev;
-	host->generation = dev->generation;
+	host->mgr = mgr;
 	host->pidfd = host->control = host->status_fd = -1;
 	host->log_tokens = HOST_LOG_BURST;
 	au_list_init(&host->node);
 	return host;
 }
 
-int mgr_host_spawn(struct mgr_device *dev, struct mgr_host **result, char *error, size_t error_size)
+static int host_process(struct mgr_host *host, const char *name, uint32_t without, char *error,
+			size_t error_size)
 {
-	struct mgr *mgr = dev->mgr;
-	struct mgr_host *host = host_new(dev);
 	struct au_host_spawn spawn = {
-		.program = mgr->host_program,
-		.name = dev->spec.name,
-		.without = dev->spec.policy.without,
-		.stdio = mgr->host_stdio,
+		.program = host->mgr->host_program,
+		.name = name,
+		.without = without,
+		.stdio = host->mgr->host_stdio,
 	};
 	int pair[2] = { -1, -1 };
+	int err = 0;
+
+	host->status_fd = au_memfd_sealed("auriga-status", au_recorder_size());
+	if (host->status_fd < 0)
+		err = host->status_fd;
+	else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		err = -errno;
+	host->control = pair[0];
+	spawn.control = pair[1];
+	if (!err && fcntl(pair[0], F_SETFL, O_NONBLOCK))
+		err = -errno;
+	if (err) {
+		snprintf(error, error_size, "cannot make what a host needs: %s", strerror(-err));
+	} else {
+		host->pid = au_host_spawn(&spawn, &host->pidfd, error, error_size);
+		err = host->pid < 0 ? (int)host->pid : 0;
+	}
+	mgr_close(&pair[1]);
+	return err;
+}
+
+void mgr_host_cgroup(struct mgr_host *host, unsigned int number)
+{
+	struct mgr *mgr = host->mgr;
+	char name[32];
+
+	host->number = number;
+	if (mgr->next_number < number)
+		mgr->next_number = number;
+	/* Other managers have hosts too. */
+	snprintf(name, sizeof(name), "%08x-%u", mgr_hash(mgr->dir), number);
+	if (mgr->as_root)
+		au_host_cgroup_make(name, HOST_MEMORY, HOST_PROCESSES, &host->cgroup);
+	else
+		snprintf(host->cgroup.detail, sizeof(host->cgroup.detail), "needs root");
+}
+
+/* Directories of this manager's hosts in one hierarchy; those in use refuse to go. */
+static void host_cgroup_sweep(const struct mgr *mgr, const char *own)
+{
+	char path[300], prefix[32];
+	const char *slash = strrchr(own, '/');
+	size_t parent = slash ? (size_t)(slash - own) : 0;
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(prefix, sizeof(prefix), "auriga-%08x-", mgr_hash(mgr->dir));
+	snprintf(path, sizeof(path), "%.*s", (int)parent, own);
+	dir = parent ? opendir(path) : NULL;
+	while (dir && (entry = readdir(dir)))
+		if (!strncmp(entry->d_name, prefix, strlen(prefix)))
+			unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
+	if (dir)
+		closedir(dir);
+}
+
+void mgr_host_sweep(struct mgr *mgr)
+{
+	struct au_host_cgroup cgroup;
+	char name[32];
+
+	if (!mgr->as_root)
+		return;
+	/* Only making one tells where they are. */
+	snprintf(name, sizeof(name), "%08x-0", mgr_hash(mgr->dir));
+	au_host_cgroup_make(name, HOST_MEMORY, HOST_PROCESSES, &cgroup);
+	for (unsigned int i = 0; i < 3; i++)
+		if (cgroup.path[i][0])
+			host_cgroup_sweep(mgr, cgroup.path[i]);
+}
+
+int mgr_host_process(struct mgr *mgr, const char *name, uint32_t without, struct mgr_host **result,
+		     char *error, size_t error_size)
+{
+	struct mgr_host *host = host_new(mgr);
 	int err;
 
 	if (!host)
 		return -ENOMEM;
-	host->status_fd = au_memfd_sealed("auriga-status", au_recorder_size());
-	if (host->status_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ||
-	    fcntl(pair[0], F_SETFL, O_NONBLOCK)) {
-		err = host->status_fd < 0 ? host->status_fd : -errno;
-		snprintf(error, error_size, "cannot make what a host needs: %s", strerror(-err));
-		mgr_close(&pair[0]);
-		mgr_close(&pair[1]);
-		mgr_host_free(host);
-		return err;
-	}
-	host->control = pair[0];
-	spawn.control = pair[1];
-	host->pid = au_host_spawn(&spawn, &host->pidfd, error, error_size);
-	mgr_close(&pair[1]);
-	if (host->pid < 0) {
-		err = (int)host->pid;
+	err = host_process(host, name, without, error, error_size);
+	if (err) {
 		mgr_host_free(host);
 		return err;
 	}
 	host->child = true;
 	host->start_time = mgr_process_start_time(host->pid, NULL);
-	if (mgr->as_root) {
-		char name[48];
-		unsigned int hash = 5381;
-
-		/* Managers of other runtime directories may have a device of that name. */
-		for (const char *c = mgr->dir; *c; c++)
-			hash = hash * 33 + (unsigned char)*c;
-		snprintf(name, sizeof(name), "%s-%08x-%u", dev->spec.name, hash, dev->generation);
-		au_host_cgroup_make(name, HOST_MEMORY, HOST_PROCESSES, &host->cgroup);
+	mgr_host_cgroup(host, ++mgr->next_number);
+	if (mgr->as_root)
 		au_host_cgroup_enter(&host->cgroup, host->pid);
-	} else {
-		snprintf(host->cgroup.detail, sizeof(host->cgroup.detail), "needs root");
-	}
 	err = host_watch(host);
 	if (err) {
 		snprintf(error, error_size, "cannot watch the host: %s", strerror(-err));
@@ -229,14 +285,16 @@ int mgr_host_spawn(struct mgr_device *dev, struct mgr_host **result, char *error
 	return 0;
 }
 
-int mgr_host_adopt(struct mgr_device *dev, pid_t pid, uint64_t start_time, int control,
-		   struct mgr_host **result)
+int mgr_host_adopt(struct mgr_device *dev, pid_t pid, uint64_t start_time, unsigned int number,
+		   int control, struct mgr_host **result)
 {
-	struct mgr_host *host = host_new(dev);
+	struct mgr_host *host = host_new(dev->mgr);
 	int err = 0;
 
 	if (!host)
 		return -ENOMEM;
+	host->dev = dev;
+	host->generation = dev->generation;
 	host->pid = pid;
 	host->start_time = start_time;
 	host->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -256,6 +314,7 @@ int mgr_host_adopt(struct mgr_device *dev, pid_t pid, uint64_t start_time, int c
 		return err;
 	}
 	host->state = MGR_HOST_STARTING;
+	mgr_host_cgroup(host, number);
 	*result = host;
 	return 0;
 }

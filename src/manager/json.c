@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "manager/json.h"
+#include "manager/manager.h"
 
 #include "base/cleanup.h"
 
@@ -11,6 +12,15 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+unsigned int mgr_hash(const char *text)
+{
+	unsigned int hash = 5381;
+
+	for (; *text; text++)
+		hash = hash * 33 + (unsigned char)*text;
+	return hash;
+}
 
 json_t *mgr_json_string(const char *text)
 {

@@ -22,7 +22,8 @@
 
 static const char usage[] =
 	"usage: aurigad [--runtime-dir DIR] [--config DIR] [--foreground] [--log-level LEVEL]\n"
-	"               [--uid-range FIRST-LAST] [--idle SECONDS] [--host PROGRAM] [--version]\n";
+	"               [--uid-range FIRST-LAST] [--idle SECONDS] [--no-standby] [--host PROGRAM]\n"
+	"               [--version]\n";
 
 static int main_error(const char *text)
 {
@@ -76,14 +77,10 @@ static int main_uid_range(struct mgr *mgr, const char *text)
  */
 static void main_uid_default(struct mgr *mgr)
 {
-	unsigned int hash = 5381;
-
-	for (const char *c = mgr->dir; *c; c++)
-		hash = hash * 33 + (unsigned char)*c;
 	mgr->uid_count = MGR_UID_COUNT;
 	mgr->uid_first = MGR_UID_FIRST;
 	if (strcmp(mgr->dir, "/run/auriga"))
-		mgr->uid_first += (1 + hash % MGR_UID_RANGES) * MGR_UID_COUNT;
+		mgr->uid_first += (1 + mgr_hash(mgr->dir) % MGR_UID_RANGES) * MGR_UID_COUNT;
 }
 
 struct main_options {
@@ -102,6 +99,7 @@ static int main_options(struct mgr *mgr, struct main_options *o, int argc, char 
 		{ "uid-range", required_argument, NULL, 'u' },
 		{ "idle", required_argument, NULL, 'i' },
 		{ "host", required_argument, NULL, 'H' },
+		{ "no-standby", no_argument, NULL, 'S' },
 		{ "host-stdio", no_argument, NULL, 's' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
@@ -149,6 +147,9 @@ static int main_options(struct mgr *mgr, struct main_options *o, int argc, char 
 			if (snprintf(mgr->host_program, sizeof(mgr->host_program), "%s", optarg) >=
 			    (int)sizeof(mgr->host_program))
 				return 1 + main_error("--host: the path is too long");
+			break;
+		case 'S':
+			mgr->want_standby = false;
 			break;
 		case 's':
 			mgr->host_stdio = true;
@@ -257,8 +258,9 @@ static void main_signal(struct au_watch *watch, uint32_t events)
 		return;
 	mgr->stopping = true;
 	mgr_notify("STOPPING=1");
-	au_loop_timer_set(mgr->loop, &mgr->stop_timer,
-			  au_list_empty(&mgr->devices) ? 0 : MAIN_STOP_MS);
+	au_loop_timer_set(mgr->loop, &mgr->stop_timer, MAIN_STOP_MS);
+	mgr_standby_check(mgr);
+	mgr_going_down(mgr);
 	au_list_for_each_safe (node, &mgr->devices) {
 		mgr_device_detach(AU_CONTAINER(node, struct mgr_device, node),
 				  "the manager is going down");
@@ -374,7 +376,9 @@ static int main_run(struct mgr *mgr, const struct main_options *o)
 	err = mgr->loop ? main_signals(mgr) : -errno;
 	if (err)
 		return main_error(strerror(-err));
+	mgr_standby_check(mgr); /* sets up its timer; there are no devices yet */
 	mgr_adopt_all(mgr);
+	mgr_host_sweep(mgr);
 	mgr_config_each(mgr->config_dir, mgr->idle_ms, main_configured, mgr);
 	err = mgr_http_start(mgr, error, sizeof(error));
 	if (err)
@@ -385,6 +389,7 @@ static int main_run(struct mgr *mgr, const struct main_options *o)
 	au_logf(AU_LOG_INFO, "serving %s", mgr->dir);
 	err = au_loop_run(mgr->loop);
 	main_kill(mgr);
+	mgr_host_sweep(mgr);
 	mgr_http_stop(mgr);
 	return err ? main_error(strerror(-err)) : 0;
 }
@@ -400,6 +405,7 @@ int main(int argc, char **argv)
 		au_log_set_level(AU_LOG_INFO);
 	mgr.as_root = geteuid() == 0;
 	mgr.idle_ms = 10000;
+	mgr.want_standby = true;
 	mgr.lock_fd = mgr.signal_fd = -1;
 	snprintf(mgr.config_dir, sizeof(mgr.config_dir), "%s", "/etc/auriga");
 	au_list_init(&mgr.devices);

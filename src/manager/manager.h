@@ -53,6 +53,7 @@ struct mgr_listener;
  * @as_root: it can give hosts uids of their own.
  * @dying: hosts without a device: killed, not yet reaped.
  * @tick_ns: when supervision last looked.
+ * @standby: a host that waits for its device, or NULL.
  */
 struct mgr {
 	struct au_loop *loop;
@@ -65,6 +66,7 @@ struct mgr {
 	bool as_root;
 	bool stopping;
 	bool host_stdio;
+	bool want_standby;
 	int lock_fd;
 	struct mgr_drivers drivers;
 	struct au_list devices;
@@ -77,6 +79,9 @@ struct mgr {
 	struct au_loop_timer stop_timer;
 	uint32_t next_channel;
 	unsigned int next_slot;
+	unsigned int next_number;
+	struct mgr_host *standby;
+	struct au_loop_timer standby_timer;
 };
 
 /* ------------------------------------------------------------------- hosts */
@@ -125,6 +130,7 @@ struct mgr_host {
 	struct au_watch control_watch;
 	struct au_recorder recorder;
 	struct au_host_cgroup cgroup;
+	unsigned int number;
 	enum mgr_host_state state;
 	bool child;
 	bool serving;
@@ -140,11 +146,22 @@ struct mgr_host {
 	char why[MGR_TEXT];
 };
 
-/** mgr_host_spawn - start a process for @dev; it waits for AU_HM_START. */
+/** mgr_host_process - start a process; it waits for AU_HM_START. */
+int mgr_host_process(struct mgr *mgr, const char *name, uint32_t without, struct mgr_host **host,
+		     char *error, size_t error_size);
+/** mgr_host_cgroup - the cgroup of the host of that @number. */
+void mgr_host_cgroup(struct mgr_host *host, unsigned int number);
+/** mgr_host_sweep - remove the cgroups of hosts that died with the manager before us. */
+void mgr_host_sweep(struct mgr *mgr);
+/** mgr_standby_check - see to it that a host stands by while there are devices, and none else. */
+void mgr_standby_check(struct mgr *mgr);
+/** mgr_standby_lost - it died. */
+void mgr_standby_lost(struct mgr *mgr);
+/** mgr_host_spawn - a process for @dev: the one that stands by, or a new one. */
 int mgr_host_spawn(struct mgr_device *dev, struct mgr_host **host, char *error, size_t error_size);
 /** mgr_host_adopt - take over a living host; owns @control on success. */
-int mgr_host_adopt(struct mgr_device *dev, pid_t pid, uint64_t start_time, int control,
-		   struct mgr_host **host);
+int mgr_host_adopt(struct mgr_device *dev, pid_t pid, uint64_t start_time, unsigned int number,
+		   int control, struct mgr_host **host);
 /** mgr_host_kill - SIGKILL, at once and for sure; what follows comes through the pidfd. */
 void mgr_host_kill(struct mgr_host *host, enum mgr_verdict verdict, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -441,6 +458,7 @@ struct mgr_saved {
 	unsigned int slot;
 	pid_t pid;
 	uint64_t start_time;
+	unsigned int number;
 	unsigned int unit_count;
 	struct mgr_unit units[MGR_UNITS];
 };
@@ -464,8 +482,12 @@ void mgr_calls_answer(struct mgr_device *dev, const char *text);
 /** mgr_metrics - Prometheus' text format; the caller frees it. */
 char *mgr_metrics(struct mgr *mgr);
 
+/** mgr_going_down - leave when the manager was told to, and nothing is left of its hosts. */
+void mgr_going_down(struct mgr *mgr);
 /** mgr_notify - tell the service manager ("READY=1"), if there is one. */
 void mgr_notify(const char *state);
+/** mgr_hash - a number from a text. */
+unsigned int mgr_hash(const char *text);
 /** mgr_wall_ms - milliseconds since 1970. */
 int64_t mgr_wall_ms(void);
 /** mgr_close - close a descriptor if it is one, and set it to -1. */

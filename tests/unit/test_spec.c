@@ -151,7 +151,7 @@ static const char good_state[] =
 	"\"driver_path\":\"/d/uart16550.so\",\"state\":\"running\",\"reason\":\"\","
 	"\"from_config\":false,\"held\":true,\"detaching\":false,\"generation\":7,"
 	"\"restarts\":6,\"tokens\":3,\"slot\":2,\"units\":[{\"index\":0,\"class\":\"serial\"},"
-	"{\"index\":3,\"class\":\"serial\"}],\"pid\":4242,\"start_time\":99}";
+	"{\"index\":3,\"class\":\"serial\"}],\"pid\":4242,\"start_time\":99,\"number\":5}";
 
 static int parse_state(const char *text, struct mgr_saved *saved)
 {
@@ -228,6 +228,7 @@ static void hostile_states(void **state)
 	assert_refused("\"pid\":4242", "\"pid\":1");
 	assert_refused("\"pid\":4242", "\"pid\":-1");
 	assert_refused("\"start_time\":99", "\"start_time\":-5");
+	assert_refused("\"number\":5", "\"number\":\"\"");
 	assert_refused("\"units\":[", "\"units\":7,\"u\":[");
 	assert_refused("\"driver_path\":", "\"path\":");
 }
