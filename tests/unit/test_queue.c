@@ -118,10 +118,10 @@ static char *nested_low, *nested_high;
 
 static void nested_done(uint64_t tag)
 {
-	char here = 0;
+	char *here = __builtin_frame_address(0); /* where locals are not, for ASan */
 
-	nested_low = !nested_low || &here < nested_low ? &here : nested_low;
-	nested_high = !nested_high || &here > nested_high ? &here : nested_high;
+	nested_low = !nested_low || here < nested_low ? here : nested_low;
+	nested_high = !nested_high || here > nested_high ? here : nested_high;
 	if (nested_left && --nested_left)
 		fw_send((uint32_t)(tag + 1) % FW_DEPTH);
 }
