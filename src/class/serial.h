@@ -69,8 +69,9 @@ struct au_serial {
 	const struct au_serial_ops *ops;
 	void *context;
 	uint32_t fifo;
-	uint32_t inputs; /* modem inputs as last seen */
-	bool up;	 /* between restore and suspend: the driver may be called */
+	uint32_t inputs;  /* modem inputs as last seen */
+	uint32_t hung_up; /* outputs that fell at the gate: nobody had come back yet */
+	bool up;	  /* between restore and suspend: the driver may be called */
 	struct serial_state *state;
 	uint8_t *ring;
 
@@ -100,6 +101,8 @@ void serial_state_init(struct serial_state *st, bool fresh);
 void serial_state_settle(struct serial_state *st);
 /** serial_line_check - 0, or -AU_EINVAL for settings that no line can have. */
 int serial_line_check(const struct au_serial_line *line);
+/** serial_line_default - what a line has before anybody has set it. */
+void serial_line_default(struct au_serial_line *line);
 
 /* serial_tx.c */
 

@@ -42,6 +42,14 @@ static void rx_silent(struct au_timer *timer, void *context)
 		rx_finish(port, 0);
 }
 
+static void rx_await_silence(struct au_serial *port)
+{
+	uint64_t ms = port->rx_req->arg[1];
+
+	if (ms && ms <= UINT32_MAX)
+		au_timer_start(port->rx_timer, (uint32_t)ms, false);
+}
+
 static void rx_deliver(struct au_queue *queue, struct au_request *req)
 {
 	struct au_serial *port = au_queue_context(queue);
@@ -55,10 +63,14 @@ static void rx_deliver(struct au_queue *queue, struct au_request *req)
 	auf_request_park(req);
 	atomic_store_explicit(&auf_request_progress(req)->started, stamp, memory_order_release);
 	atomic_store_explicit(&auf_request_progress(req)->done, port->rx_got, memory_order_release);
-	if (au_request_set_cancelable(req, rx_canceled) != 0)
+	if (au_request_set_cancelable(req, rx_canceled) != 0) {
 		rx_finish(port, port->rx_got ? 0 : -AU_ECANCELED);
-	else
-		serial_rx_pump(port);
+		return;
+	}
+	/* What came before a death was followed by silence, too. */
+	if (port->rx_got)
+		rx_await_silence(port);
+	serial_rx_pump(port);
 }
 
 int serial_rx_init(struct au_serial *port)
@@ -84,6 +96,9 @@ static void rx_give(struct au_serial *port, uint32_t n)
 	uint32_t first = n < SERIAL_RING - at ? n : SERIAL_RING - at;
 	uint8_t *to = (uint8_t *)port->rx_req->data + port->rx_got;
 
+	/* None of this before the end of the delivery before: a death sees stores in their order.
+	 */
+	atomic_signal_fence(memory_order_seq_cst);
 	st->give.count = n;
 	st->give.base = port->rx_got;
 	st->give.end = tail + n;
@@ -149,8 +164,8 @@ void serial_rx_pump(struct au_serial *port)
 		if (n)
 			rx_give(port, n);
 		if (port->rx_got < want) {
-			if (n && req->arg[1] && req->arg[1] <= UINT32_MAX)
-				au_timer_start(port->rx_timer, (uint32_t)req->arg[1], false);
+			if (n)
+				rx_await_silence(port);
 			break;
 		}
 		if (au_request_clear_cancelable(req) != 0)

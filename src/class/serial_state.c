@@ -26,6 +26,11 @@ int serial_line_check(const struct au_serial_line *line)
 	return 0;
 }
 
+void serial_line_default(struct au_serial_line *line)
+{
+	*line = default_line;
+}
+
 /* Positions only mean something in relation to each other: whatever does not fit is given up. */
 static void state_check(struct serial_state *st)
 {

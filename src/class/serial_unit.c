@@ -16,11 +16,25 @@ void serial_modem_apply(struct au_serial *port)
 		port->ops->set_modem(port, outputs);
 }
 
+static void unit_set_outputs(struct au_serial *port, uint32_t outputs)
+{
+	port->hung_up = 0;
+	port->state->outputs = outputs;
+	serial_modem_apply(port);
+}
+
 static uint32_t unit_inputs(struct au_serial *port)
 {
 	if (!port->ops->get_modem)
 		return AU_MODEM_INPUTS;
 	return port->ops->get_modem(port) & AU_MODEM_INPUTS;
+}
+
+/* To read the inputs can take the interrupt away that would have told of a change: tell it here. */
+static uint32_t unit_look_at_inputs(struct au_serial *port)
+{
+	au_serial_modem_changed(port, unit_inputs(port));
+	return port->inputs;
 }
 
 static int unit_set_line(struct au_serial *port, const struct au_request *req)
@@ -44,7 +58,7 @@ static int unit_set_line(struct au_serial *port, const struct au_request *req)
 		st->rx_held = 0;
 	if (!(line.flow & AU_FLOW_XONXOFF))
 		st->tx_held = 0;
-	port->inputs = unit_inputs(port);
+	unit_look_at_inputs(port);
 	serial_modem_apply(port);
 	serial_tx_kick(port);
 	serial_rx_pump(port);
@@ -92,12 +106,11 @@ static int unit_control(struct au_serial *port, struct au_request *req, uint32_t
 	case AU_SERIAL_SET_MODEM:
 		if (req->arg[0] & ~(uint64_t)AU_MODEM_OUTPUTS)
 			return -AU_EINVAL;
-		st->outputs = (st->outputs & ~(uint32_t)req->arg[0]) |
-			      ((uint32_t)req->arg[1] & (uint32_t)req->arg[0]);
-		serial_modem_apply(port);
+		unit_set_outputs(port, (st->outputs & ~(uint32_t)req->arg[0]) |
+					       ((uint32_t)req->arg[1] & (uint32_t)req->arg[0]));
 		return 0;
 	case AU_SERIAL_GET_MODEM:
-		*result = st->outputs | unit_inputs(port);
+		*result = st->outputs | unit_look_at_inputs(port);
 		return 0;
 	case AU_SERIAL_SET_BREAK:
 		return unit_set_break(port, req->arg[0] != 0);
@@ -149,23 +162,41 @@ static void unit_opened(struct au_unit *unit, struct auf_handle *handle, uint32_
 			if (u[i].kind)
 				auf_handle_event(handle, (uint16_t)u[i].kind, u[i].count,
 						 u[i].position, 0);
+		if (port->hung_up) /* it comes late */
+			unit_set_outputs(port, port->hung_up);
 	} else if ((flags & AUF_OPEN_FIRST) && !(flags & AUF_OPEN_QUIET)) {
-		port->state->outputs = AU_MODEM_OUTPUTS;
-		serial_modem_apply(port);
+		unit_set_outputs(port, AU_MODEM_OUTPUTS);
 	}
 }
 
 /* As a terminal does: the last one hangs up. */
+static void unit_hang_up(struct au_serial *port)
+{
+	if (port->state->brk)
+		unit_set_break(port, false);
+	unit_set_outputs(port, 0);
+}
+
 static void unit_closed(struct au_unit *unit, struct auf_handle *handle, bool last)
 {
 	struct au_serial *port = auf_unit_priv(unit);
 
-	if (!last || !port->up)
-		return;
-	if (port->state->brk)
-		unit_set_break(port, false);
-	port->state->outputs = 0;
-	serial_modem_apply(port);
+	if (last && port->up)
+		unit_hang_up(port);
+}
+
+/* What is in force was accepted once; what a dead host left is not believed to be. */
+static int unit_restore_line(struct au_serial *port)
+{
+	struct serial_state *st = port->state;
+
+	if (port->ops->set_line(port, &st->line) == 0)
+		return 0;
+	au_log(port->dev, AU_LOG_ERROR,
+	       "the driver refuses the line settings in force (%u baud): back to the default",
+	       st->line.baud);
+	serial_line_default(&st->line);
+	return port->ops->set_line(port, &st->line);
 }
 
 static int unit_restore(struct au_unit *unit, enum au_power from)
@@ -175,17 +206,15 @@ static int unit_restore(struct au_unit *unit, enum au_power from)
 	int rc;
 
 	serial_state_settle(st);
-	rc = port->ops->set_line(port, &st->line);
-	if (rc) {
-		au_log(port->dev, AU_LOG_ERROR,
-		       "the driver refuses the line settings in force: %u baud", st->line.baud);
+	rc = unit_restore_line(port);
+	if (rc)
 		return rc;
-	}
 	port->up = true;
 	port->inputs = unit_inputs(port);
 	serial_modem_apply(port);
-	if (st->brk && port->ops->set_break)
-		port->ops->set_break(port, true);
+	/* A dead host may have begun or ended one without having noted it. */
+	if ((st->brk || from == AU_POWER_FAILED) && port->ops->set_break)
+		port->ops->set_break(port, st->brk);
 	return 0;
 }
 
@@ -196,6 +225,13 @@ static void unit_gate(struct au_unit *unit)
 
 	memset(port->state->uncertain, 0, sizeof(port->state->uncertain));
 	port->state->give.active = 0;
+	/* Whoever had it open died with the host, and nobody hung up. */
+	if (auf_unit_handles(unit) == 0 && (port->state->outputs || port->state->brk)) {
+		uint32_t outputs = port->state->outputs;
+
+		unit_hang_up(port);
+		port->hung_up = outputs;
+	}
 }
 
 static void unit_suspend(struct au_unit *unit)

@@ -288,6 +288,8 @@ void *auf_unit_priv(const struct au_unit *unit);
 void *auf_unit_state(struct au_unit *unit, bool *fresh);
 /** auf_unit_index - 0, 1, ... within its device. */
 unsigned int auf_unit_index(const struct au_unit *unit);
+/** auf_unit_handles - how many are open. */
+unsigned int auf_unit_handles(const struct au_unit *unit);
 /** auf_unit_class - its class. */
 const struct auf_class *auf_unit_class(const struct au_unit *unit);
 /** auf_queue_put - class: let a request that submit() took go on to a queue. */

@@ -112,6 +112,11 @@ unsigned int auf_unit_index(const struct au_unit *unit)
 	return unit->index;
 }
 
+unsigned int auf_unit_handles(const struct au_unit *unit)
+{
+	return unit->handle_count;
+}
+
 const struct auf_class *auf_unit_class(const struct au_unit *unit)
 {
 	return unit->cls;

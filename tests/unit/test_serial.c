@@ -31,7 +31,7 @@ struct fake {
 	uint32_t sent;
 	uint32_t room;	/* bytes that the device takes now */
 	bool die_taken; /* return between take and done, as a death would */
-	uint32_t outputs, modem_writes, rx_starts;
+	uint32_t outputs, modem_writes, break_writes, rx_starts;
 	struct au_serial_line line;
 	bool brk, busy;
 	uint32_t inputs;
@@ -77,6 +77,7 @@ static uint32_t fake_get_modem(struct au_serial *port)
 static void fake_set_break(struct au_serial *port, bool on)
 {
 	fake->brk = on;
+	fake->break_writes++;
 }
 
 static bool fake_tx_idle(struct au_serial *port)
@@ -493,11 +494,11 @@ static void test_modem_lines(void **state)
 	assert_int_equal(fake->outputs, AU_MODEM_RTS);
 	rig_control(r, AU_SERIAL_SET_MODEM, AU_MODEM_CTS, AU_MODEM_CTS, 0);
 	assert_int_equal(r->status[7], -AU_EINVAL);
+	r->events = 0;
 	fake->inputs = AU_MODEM_DSR;
 	rig_control(r, AU_SERIAL_GET_MODEM, 0, 0, 0);
 	assert_int_equal(r->result[7], AU_MODEM_RTS | AU_MODEM_DSR);
-	r->events = 0;
-	au_serial_modem_changed(fake->port, AU_MODEM_DSR);
+	au_serial_modem_changed(fake->port, AU_MODEM_DSR); /* told already */
 	assert_int_equal(r->events, 1);
 	assert_int_equal(r->event[0].kind, AU_SERIAL_EVENT_MODEM);
 	assert_int_equal(r->event[0].arg[0], AU_MODEM_DSR);
@@ -708,6 +709,100 @@ static void test_settings_come_back(void **state)
 	assert_true(fake->brk);
 }
 
+/* The driver that reads the inputs takes the interrupt away that would have told of them. */
+static void test_inputs_that_somebody_asks_for_count(void **state)
+{
+	struct rig *r = *state;
+
+	set_line(r, 9600, 8, AU_FLOW_RTSCTS);
+	fake->inputs = AU_MODEM_DSR;
+	au_serial_modem_changed(fake->port, fake->inputs);
+	rig_send(r, 0, "held");
+	assert_int_equal(r->done[0], 0);
+	r->events = 0;
+	fake->inputs |= AU_MODEM_CTS; /* and no interrupt comes */
+	rig_control(r, AU_SERIAL_GET_MODEM, 0, 0, 0);
+	assert_true(r->result[7] & AU_MODEM_CTS);
+	assert_done(r, 0, 0, 4);
+	assert_int_equal(r->events, 1);
+	assert_int_equal(r->event[0].kind, AU_SERIAL_EVENT_MODEM);
+	assert_int_equal(r->event[0].arg[1], AU_MODEM_CTS);
+	fake->inputs |= AU_MODEM_DCD;
+	set_line(r, 4800, 8, 0);
+	assert_int_equal(r->events, 2);
+	assert_int_equal(r->event[1].arg[1], AU_MODEM_DCD);
+}
+
+static void test_silence_counts_across_a_death(void **state)
+{
+	struct rig *r = *state;
+
+	rig_recv(r, 0, 10, 10, 50, 0);
+	rig_arrive(r, "abc");
+	rig_die(r);
+	rig_submit(r, 0,
+		   (struct auf_submit){ .op = AU_SERIAL_RECV,
+					.flags = AU_REQ_REPLAY,
+					.length = 10,
+					.arg = { 10, 50 },
+					.started = r->progress[0].started,
+					.done = r->progress[0].done });
+	rig_gate(r);
+	rig_pass(r, 40);
+	assert_int_equal(r->done[0], 0);
+	rig_pass(r, 20);
+	assert_done(r, 0, 0, 3);
+}
+
+/* A dead host can leave settings that look right and that no driver can do. */
+static void test_settings_that_the_driver_refuses(void **state)
+{
+	struct rig *r = *state;
+	struct serial_state *st = r->state;
+
+	set_line(r, 4800, 7, 0);
+	st->line.baud = 2000000;
+	rig_die(r);
+	rig_gate(r);
+	assert_int_equal(fake->line.baud, 115200);
+	assert_int_equal(fake->line.data_bits, 8);
+	rig_send(r, 0, "abc");
+	assert_done(r, 0, 0, 3);
+}
+
+/* Host and clients die together: nobody else hangs up. */
+static void test_nobody_comes_back(void **state)
+{
+	struct rig *r = *state;
+
+	rig_control(r, AU_SERIAL_SET_MODEM, AU_MODEM_OUTPUTS, AU_MODEM_DTR, 0);
+	rig_control(r, AU_SERIAL_SET_BREAK, 1, 0, 0);
+	rig_die(r);
+	auf_handle_close(r->handle, NULL, NULL);
+	r->handle = NULL;
+	/* what a host that nobody comes back to finds */
+	((struct serial_state *)r->state)->outputs = AU_MODEM_DTR;
+	rig_gate(r);
+	assert_int_equal(fake->outputs, 0);
+	assert_false(fake->brk);
+	/* One that was only late gets its lines back, and is the next to hang up. */
+	rig_open(r, true);
+	assert_int_equal(fake->outputs, AU_MODEM_DTR);
+	auf_handle_close(r->handle, NULL, NULL);
+	assert_int_equal(fake->outputs, 0);
+	rig_open(r, false);
+	assert_int_equal(fake->outputs, AU_MODEM_OUTPUTS);
+}
+
+static void test_break_of_a_dead_host_ends(void **state)
+{
+	struct rig *r = *state;
+
+	rig_die(r);
+	assert_int_equal(fake->break_writes, 1); /* whatever the device does: it is told */
+	assert_false(fake->brk);
+}
+
 static void test_reported_once(void **state)
 {
 	struct rig *r = *state;
@@ -775,6 +870,11 @@ int main(void)
 		TEST(test_death_while_receiving_is_reported),
 		TEST(test_death_at_each_step_of_a_delivery),
 		TEST(test_settings_come_back),
+		TEST(test_inputs_that_somebody_asks_for_count),
+		TEST(test_silence_counts_across_a_death),
+		TEST(test_settings_that_the_driver_refuses),
+		TEST(test_nobody_comes_back),
+		TEST(test_break_of_a_dead_host_ends),
 		TEST(test_reported_once),
 		TEST(test_hostile_state),
 	};
