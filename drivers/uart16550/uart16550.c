@@ -21,8 +21,7 @@ enum {
 };
 enum { DLL = 0, DLM = 1 }; /* divisor latch, while LCR_DLAB [8.3] */
 
-enum { IER_RX = 0x01, IER_ALL = 0x0f };
-enum { IIR_NONE = 0x01, IIR_CAUSE = 0x0f };
+enum { IER_RX = 0x01, IER_ALL = 0x0f, IIR_NONE = 0x01, IIR_CAUSE = 0x0f, IIR_FIFO = 0xc0 };
 enum { IIR_MODEM = 0x00, IIR_TX = 0x02, IIR_RX = 0x04, IIR_LINE = 0x06, IIR_RX_TIMEOUT = 0x0c };
 enum { FCR_ENABLE = 0x01, FCR_CLEAR = 0x06, FCR_TRIGGER_14 = 0xc0 };
 /* OUT2 lets the interrupt through on most boards. */
@@ -211,15 +210,18 @@ static int uart_d0_entry(struct au_device *dev, enum au_power from)
 {
 	struct uart *u = au_context(dev);
 	/* What a dead host left in the FIFOs is still good. */
-	uint8_t lsr, fcr = FCR_ENABLE | FCR_TRIGGER_14 | (from == AU_POWER_FAILED ? 0 : FCR_CLEAR);
+	uint8_t fcr = FCR_ENABLE | FCR_TRIGGER_14 | (from == AU_POWER_FAILED ? 0 : FCR_CLEAR);
 
 	for (struct port *p = u->port; p < u->port + u->ports; p++) {
+		/* It may have died with the divisor latch in the place of other registers. */
+		p->lcr = au_read8(p->regs, LCR) & (LCR_DLAB - 1);
+		au_post8(p->regs, LCR, p->lcr);
 		au_post8(p->regs, IER, 0);
 		au_post8(p->regs, FCR, fcr);
-		lsr = au_read8(p->regs, LSR);
-		if (au_all_ones(lsr, 1))
+		/* Neither the all-ones of no device nor an 8250, which has no FIFOs [8.5] */
+		if ((au_read8(p->regs, IIR) & (IIR_FIFO | IIR_CAUSE)) != (IIR_FIFO | IIR_NONE))
 			return -AU_ENODEV;
-		p->sending = !(lsr & LSR_TX_EMPTY);
+		p->sending = !(port_status(p) & LSR_TX_EMPTY);
 		p->iir = IIR_NONE;
 		au_write8(p->regs, IER, IER_ALL);
 	}

@@ -71,6 +71,8 @@ struct au_serial {
 	uint32_t fifo;
 	uint32_t inputs;  /* modem inputs as last seen */
 	uint32_t hung_up; /* outputs that fell at the gate: nobody had come back yet */
+	uint32_t untold;  /* receive conditions that clients hear of at the gate */
+	bool gated;	  /* ... which has been passed */
 	bool up;	  /* between restore and suspend: the driver may be called */
 	struct serial_state *state;
 	uint8_t *ring;

@@ -218,6 +218,42 @@ static int unit_restore(struct au_unit *unit, enum au_power from)
 	return 0;
 }
 
+/* ------------------------------------------------------ receive conditions */
+
+static const struct {
+	uint32_t bit;
+	uint16_t event;
+	size_t counter;
+} unit_conditions[] = {
+	{ AU_RX_OVERRUN, AU_SERIAL_EVENT_OVERRUN, offsetof(struct au_serial_counters, overrun) },
+	{ AU_RX_PARITY, AU_SERIAL_EVENT_PARITY, offsetof(struct au_serial_counters, parity) },
+	{ AU_RX_FRAMING, AU_SERIAL_EVENT_FRAMING, offsetof(struct au_serial_counters, framing) },
+	{ AU_RX_BREAK, AU_SERIAL_EVENT_BREAK, offsetof(struct au_serial_counters, breaks) },
+};
+#define UNIT_CONDITIONS (sizeof(unit_conditions) / sizeof(unit_conditions[0]))
+
+static void unit_tell_conditions(struct au_serial *port, uint32_t conditions)
+{
+	for (unsigned int i = 0; i < UNIT_CONDITIONS; i++)
+		if (conditions & unit_conditions[i].bit)
+			au_unit_event(port->unit, unit_conditions[i].event, 1, port->state->rx_head,
+				      0);
+}
+
+void au_serial_rx_conditions(struct au_serial *port, uint32_t conditions)
+{
+	char *counters = (char *)&port->state->counters;
+
+	for (unsigned int i = 0; i < UNIT_CONDITIONS; i++)
+		if (conditions & unit_conditions[i].bit)
+			++*(uint64_t *)(void *)(counters + unit_conditions[i].counter);
+	/* What went wrong while there was no host is seen before the clients are back. */
+	if (port->gated)
+		unit_tell_conditions(port, conditions);
+	else
+		port->untold |= conditions;
+}
+
 /* Every client that lived has been told of the intervals by now. */
 static void unit_gate(struct au_unit *unit)
 {
@@ -225,6 +261,8 @@ static void unit_gate(struct au_unit *unit)
 
 	memset(port->state->uncertain, 0, sizeof(port->state->uncertain));
 	port->state->give.active = 0;
+	port->gated = true;
+	unit_tell_conditions(port, port->untold);
 	/* Whoever had it open died with the host, and nobody hung up. */
 	if (auf_unit_handles(unit) == 0 && (port->state->outputs || port->state->brk)) {
 		uint32_t outputs = port->state->outputs;
@@ -302,28 +340,6 @@ int au_serial_add(struct au_device *dev, const struct au_serial_config *config,
 void *au_serial_context(const struct au_serial *port)
 {
 	return port->context;
-}
-
-void au_serial_rx_conditions(struct au_serial *port, uint32_t conditions)
-{
-	struct au_serial_counters *c = &port->state->counters;
-	const struct {
-		uint32_t bit;
-		uint16_t event;
-		uint64_t *counter;
-	} kinds[] = {
-		{ AU_RX_OVERRUN, AU_SERIAL_EVENT_OVERRUN, &c->overrun },
-		{ AU_RX_PARITY, AU_SERIAL_EVENT_PARITY, &c->parity },
-		{ AU_RX_FRAMING, AU_SERIAL_EVENT_FRAMING, &c->framing },
-		{ AU_RX_BREAK, AU_SERIAL_EVENT_BREAK, &c->breaks },
-	};
-
-	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		if (conditions & kinds[i].bit) {
-			(*kinds[i].counter)++;
-			au_unit_event(port->unit, kinds[i].event, 1, port->state->rx_head, 0);
-		}
-	}
 }
 
 void au_serial_modem_changed(struct au_serial *port, uint32_t inputs)
