@@ -331,7 +331,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char text[] =
 		"abi 1\nname f\nversion 1.0\nclass raw\nsummary s\nmatch virtual\n";
-	struct auf_device_config config = { .name = "f0", .driver = &driver, .generation = 1 };
+	static char state[AUF_STATE_SIZE]; /* not of this test, and too large to make each time */
+	struct auf_device_config config = { .name = "f0",
+					    .driver = &driver,
+					    .generation = 1,
+					    .state = state,
+					    .state_size = sizeof(state) };
 	struct au_note note;
 	char error[200];
 

@@ -20,22 +20,20 @@
 #define AU_TRACE_POINTS(X)                                                      \
 	X(1, log, "a line of text, over one or more records")                   \
 	X(2, device_state, "state, event, next state")                          \
-	X(3, callback, "callback number, 0 begin or 1 end, result")             \
-	X(4, irq, "vector, claimed, unclaimed in a row")                        \
-	X(5, irq_storm, "vector, unclaimed in a row, interrupts in the window") \
-	X(6, cancel, "slot, tag, status")                                       \
-	X(7, timeout, "slot, tag, 0")                                           \
-	X(8, queue_state, "queue, old state, new state")                        \
-	X(9, violation, "rule, slot, 0")                                        \
-	X(10, handle_open, "unit, depth, 0")                                    \
-	X(11, handle_close, "unit, outstanding, 0")                             \
-	X(12, surprise, "0, 0, 0")                                              \
-	X(13, gate, "0 closed or 1 open, held requests, 0")                     \
-	X(14, solo, "slot, tag, 1 alone or 0 not")                              \
-	X(15, deliver, "slot, operation, length")                               \
-	X(16, complete, "slot, status, result")                                 \
-	X(17, sleep, "timeout in ms, spin limit in us, 0")                      \
-	X(18, overdue, "slot, tag, ms")
+	X(3, irq, "vector, claimed, unclaimed in a row")                        \
+	X(4, irq_storm, "vector, unclaimed in a row, interrupts in the window") \
+	X(5, cancel, "slot, tag, status")                                       \
+	X(6, timeout, "slot, tag, 0")                                           \
+	X(7, queue_state, "queue, old state, new state")                        \
+	X(8, violation, "rule, slot, 0")                                        \
+	X(9, handle_open, "unit, depth, 0")                                     \
+	X(10, handle_close, "unit, outstanding, 0")                             \
+	X(11, surprise, "0, 0, 0")                                              \
+	X(12, gate, "0 closed or 1 open, held requests, 0")                     \
+	X(13, solo, "slot, tag, 1 alone or 0 not")                              \
+	X(14, deliver, "slot, operation, length")                               \
+	X(15, complete, "slot, status, result")                                 \
+	X(16, overdue, "slot, tag, ms")
 
 enum au_trace_point {
 #define AU_TRACE_ENUM(number, name, help) AU_TRACE_##name = (number),

@@ -59,7 +59,9 @@ void auf_request_cancel(struct auf_request *r, int status)
 void auf_request_timed_out(struct auf_timeout *timeout)
 {
 	struct auf_request *r = AU_CONTAINER(timeout, struct auf_request, timeout);
+	struct au_lane *lane = r->handle->lane;
 
+	au_trace(lane->recorder, lane->index, timeout, r->slot, r->tag, 0);
 	auf_request_cancel(r, -AU_ETIMEDOUT);
 }
 

@@ -360,6 +360,49 @@ static void test_create_late(void **state)
 	fw_down();
 }
 
+static bool completing_isr(struct au_irq *i)
+{
+	fake.asserted = false;
+	fw_complete_oldest();
+	return true;
+}
+
+static void with_completing_isr(struct au_device *dev)
+{
+	const struct au_irq_config config = { AU_HEAD(struct au_irq_config), .isr = completing_isr,
+					      .dpc = dpc };
+
+	assert_int_equal(au_irq_create(dev, &config, &irq), 0);
+}
+
+static void verified_bus(struct auf_device_config *config)
+{
+	config->bus = &fake.bus;
+	config->verify = true;
+}
+
+static void test_completion_in_isr(void **state)
+{
+	fw.prepare = with_completing_isr;
+	fw_up(verified_bus);
+	fw_send(1);
+	fake_raise();
+	fw_pass(2);
+	assert_int_equal(fw.rules, 1);
+	assert_string_equal(fw.rule, "completion-in-isr");
+	assert_int_equal(fw.done_count, 1);
+	fw_down();
+}
+
+static void test_regs_outside_verified(void **state)
+{
+	fw_up(verified_bus);
+	assert_int_equal(au_read8(part, 8), 0xff);
+	assert_int_equal(fw.rules, 1);
+	assert_string_equal(fw.rule, "register-outside");
+	fw_down();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,6 +421,8 @@ int main(void)
 		cmocka_unit_test_setup(test_regs_outside, setup),
 		cmocka_unit_test_setup(test_regs_mapped, setup),
 		cmocka_unit_test_setup(test_create_late, setup),
+		cmocka_unit_test_setup(test_completion_in_isr, setup),
+		cmocka_unit_test_setup(test_regs_outside_verified, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

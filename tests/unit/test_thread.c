@@ -105,7 +105,7 @@ static void test_idle(void **state)
 static struct au_work *work;
 static unsigned int work_runs;
 static _Atomic unsigned int posted;
-static unsigned int seen;
+static _Atomic unsigned int seen;
 
 static void work_fn(struct au_work *w, void *context)
 {
