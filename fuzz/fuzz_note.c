@@ -28,11 +28,11 @@ static void check_param(const struct au_note *note, const struct au_note_param *
 	insist(au_name_valid(p->name) && p->help[0] && au_note_param(note, p->name) == p);
 	insist(p->type == AU_PARAM_TYPE_STRING || (p->def >= p->min && p->def <= p->max));
 	/* the default is a value like any other */
-	snprintf(assignment, sizeof(assignment), "%s=", p->name);
 	if (p->type == AU_PARAM_TYPE_STRING)
-		strcat(assignment, p->def_text);
+		snprintf(assignment, sizeof(assignment), "%s=%s", p->name, p->def_text);
 	else
-		sprintf(assignment + strlen(assignment), "%llu", (unsigned long long)p->def);
+		snprintf(assignment, sizeof(assignment), "%s=%llu", p->name,
+			 (unsigned long long)p->def);
 	insist(au_note_param_check(note, assignment, &value, &text, error, sizeof(error)) == p);
 	insist(p->type == AU_PARAM_TYPE_STRING || value == p->def);
 }
