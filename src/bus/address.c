@@ -24,6 +24,14 @@ static int address_socket(const char *text, const char *path, struct au_bus_addr
 		    sizeof(address->path) - 1, length);
 		return -EINVAL;
 	}
+	/* It goes into messages of one line. */
+	for (const char *c = path; *c; c++) {
+		if (iscntrl((unsigned char)*c)) {
+			SAY("%.*s: the socket's path has control characters: rename it",
+			    (int)(path - text), text);
+			return -EINVAL;
+		}
+	}
 	memcpy(address->path, path, length + 1);
 	return 0;
 }

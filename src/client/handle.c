@@ -228,8 +228,10 @@ static void handle_leave(struct au_handle *h)
 		pthread_mutex_unlock(&h->lock->mutex);
 }
 
-static int handle_error(const struct au_handle *h)
+int handle_error(const struct au_handle *h)
 {
+	if (h->why && *h->why)
+		return client_fail(h->error, "%s", h->why);
 	return client_fail(h->error, "%s: %s", h->unit,
 			   h->error == -ENODEV ? "the device has gone: close the handle"
 					       : strerror(-h->error));

@@ -80,6 +80,7 @@ struct direct;
  * @chan: the channel, when there is one, and it may be used directly.
  * @thread: the owner, whatever @owner is; NULL: shared.
  * @error: why nothing can be submitted any more, or 0.
+ * @why: the same in words, by whoever decided it; NULL: nobody said.
  */
 struct au_handle {
 	const void *owner;
@@ -94,6 +95,7 @@ struct au_handle {
 	struct handle_lock *lock;
 	struct handle_lock own_lock;
 	int error;
+	const char *why;
 	bool forked;
 	bool armed;
 	unsigned int polling; /* depth of au_poll() calls */
@@ -120,6 +122,8 @@ static inline const void *client_self(void)
 int handle_watch(struct au_handle *h, int fd, enum handle_fd what);
 /** handle_unwatch - take it out again; -1 is fine. */
 void handle_unwatch(struct au_handle *h, int fd);
+/** handle_error - the error of a handle that is dead. Return: h->error. */
+int handle_error(const struct au_handle *h);
 /** handle_dead - nothing can be submitted any more. */
 void handle_dead(struct au_handle *h, int error);
 /** handle_lock_init - make a lock. Return: 0 or a negative errno. */

@@ -32,6 +32,17 @@ static int inproc_unit_number(const char *text, unsigned int *unit)
 	return 0;
 }
 
+/* Whether @part's key is among the parameters so far. */
+static bool inproc_twice(const struct inproc_target *t, const char *part)
+{
+	size_t length = strcspn(part, "=") + 1;
+
+	for (unsigned int i = 0; t->params[i]; i++)
+		if (strncmp(t->params[i], part, length) == 0)
+			return true;
+	return false;
+}
+
 int inproc_parse(const char *target, struct inproc_target *t)
 {
 	unsigned int count = 0;
@@ -45,13 +56,15 @@ int inproc_parse(const char *target, struct inproc_target *t)
 				   target);
 	snprintf(t->text, sizeof(t->text), "%s", target + 7);
 	t->driver = strtok_r(t->text, ",", &save);
-	if (!t->driver || strchr(t->driver, '=') || t->text[0] == ',')
+	if (!t->driver || strchr(t->driver, '=') || target[7] == ',' || strstr(target, ",,"))
 		return client_fail(-EINVAL,
 				   "%s: write inproc:DRIVER[,address=ADDRESS][,unit=N]"
 				   "[,poll=app][,PARAM=VALUE...]",
 				   target);
 	while (err == 0 && (part = strtok_r(NULL, ",", &save))) {
-		if (strncmp(part, "address=", 8) == 0)
+		if (strncmp(part, "address=", 8) == 0 && t->address)
+			err = client_fail(-EINVAL, "inproc: address is there twice");
+		else if (strncmp(part, "address=", 8) == 0)
 			t->address = part + 8;
 		else if (strncmp(part, "unit=", 5) == 0)
 			err = inproc_unit_number(part + 5, &t->unit);
@@ -63,8 +76,11 @@ int inproc_parse(const char *target, struct inproc_target *t)
 					  "driver has a thread",
 					  part);
 		else if (!strchr(part, '='))
-			err = client_fail(-EINVAL, "%s: '%s' has no value: write it as PARAM=VALUE",
-					  target, part);
+			err = client_fail(-EINVAL,
+					  "inproc: '%.60s' has no value: write it as PARAM=VALUE",
+					  part);
+		else if (inproc_twice(t, part))
+			err = client_fail(-EINVAL, "inproc: '%.60s' is there twice", part);
 		else if (count == INPROC_PARAMS)
 			err = client_fail(-EINVAL, "%s: more than %u parameters", target,
 					  INPROC_PARAMS);
@@ -102,6 +118,9 @@ static int inproc_load(struct inproc_instance *inst, const struct inproc_target 
 		err = au_note_read(path, &inst->note, error, sizeof(error));
 	if (err)
 		return client_fail(err, "%s", error);
+	if (strcmp(inst->note.name, t->driver) != 0)
+		return client_fail(-EINVAL, "%s: calls itself '%s': rename the file to %s.so", path,
+				   inst->note.name, inst->note.name);
 	err = inproc_check_params(inst, t);
 	if (err)
 		return err;

@@ -122,8 +122,7 @@ static int poll_wait(struct au_handle *h, unsigned int max, int timeout_ms,
 		if (count != 0 || poll_enough(h, stop))
 			return (int)count;
 		if (h->error)
-			return client_fail(h->error, "%s: the device has gone: close the handle",
-					   h->unit);
+			return handle_error(h);
 		if (poll_time_left(start, timeout_ms, -1) == 0)
 			return 0;
 	}
@@ -290,8 +289,7 @@ int handle_shared_poll(struct au_handle *h, unsigned int max, int timeout_ms,
 		if (count != 0 || poll_enough(h, stop) || poll_news(lock))
 			break;
 		if (h->error) {
-			count = client_fail(h->error, "%s: the device has gone: close the handle",
-					    h->unit);
+			count = handle_error(h);
 			break;
 		}
 		if (timeout_ms == 0) {

@@ -359,6 +359,7 @@ static int remote_message(struct au_handle *h)
 
 		snprintf(r->error, sizeof(r->error), "%.*s", (int)sizeof(m->text) - 1, m->text);
 		client_say("%s", r->error);
+		h->why = r->error;
 		remote_over(h, error);
 		err = h->error;
 	}

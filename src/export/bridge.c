@@ -92,6 +92,17 @@ void bridge_close(struct bridge *b)
 	b->epoll = b->signals = -1;
 }
 
+const char *bridge_why(struct bridge *b)
+{
+	static char text[256];
+
+	/* A device that will not come back says why. */
+	if (au_flush(b->handle) < 0)
+		return au_errmsg();
+	snprintf(text, sizeof(text), "%s: %s", au_unit_name(b->handle), strerror(-b->failed));
+	return text;
+}
+
 int bridge_watch(struct bridge *b, int fd, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.fd = fd };

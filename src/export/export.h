@@ -53,6 +53,8 @@ struct bridge {
 int bridge_open(struct bridge *b, const char *target);
 /** bridge_close - let go. */
 void bridge_close(struct bridge *b);
+/** bridge_why - what has failed, in one line. */
+const char *bridge_why(struct bridge *b);
 /** bridge_watch - add @fd to the loop, or with @events 0 take it out. */
 int bridge_watch(struct bridge *b, int fd, uint32_t events);
 /** bridge_room - bytes that bridge_send() takes now; 0: wait. */

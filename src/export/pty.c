@@ -246,8 +246,7 @@ static int pty_run(struct pty *p)
 			pty_watch(p);
 		}
 	}
-	fprintf(stderr, "auriga export pty: %s: %s; hanging up\n", au_unit_name(b->handle),
-		strerror(-b->failed));
+	fprintf(stderr, "auriga export pty: %s; hanging up\n", bridge_why(b));
 	return b->failed;
 }
 

@@ -468,8 +468,7 @@ static int com_run(struct rfc2217 *r)
 				     (bridge_room(b) ? EPOLLIN : 0u) |
 					     (r->out_length ? EPOLLOUT : 0u) | EPOLLERR);
 	}
-	fprintf(stderr, "auriga export rfc2217: %s: %s\n", au_unit_name(b->handle),
-		strerror(-b->failed));
+	fprintf(stderr, "auriga export rfc2217: %s\n", bridge_why(b));
 	return b->failed;
 }
 

@@ -3,6 +3,7 @@
 #include "manager/control.h"
 #include "manager/json.h"
 
+#include "base/claim.h"
 #include "bus/address.h"
 
 #include <errno.h>
@@ -333,7 +334,15 @@ static void api_why(struct mgr_call *call)
 		api_why_answer(call, call->address, &ids);
 		return;
 	}
-	/* Nobody runs it through us: look. */
+	/* Nobody runs it through us: look, unless somebody else runs it, whom that would disturb.
+	 */
+	call->claim_fd = au_claim(call->mgr->dir, address, "aurigad", error, sizeof(error));
+	if (call->claim_fd < 0) {
+		err = call->claim_fd;
+		call->claim_fd = -1;
+		mgr_call_error(call, err, "%s", error);
+		return;
+	}
 	call->job = mgr_open_start(call->mgr, address, api_why_opened, call);
 	if (call->job)
 		mgr_call_wait(call, NULL, MGR_WAIT_OPEN, MGR_OPEN_MS * 2);

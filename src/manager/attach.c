@@ -137,8 +137,14 @@ static int attach_check(struct mgr *mgr, const struct mgr_spec *spec, char *erro
 	}
 	other = strcmp(spec->address, "virtual") ? mgr_device_at(mgr, spec->address) : NULL;
 	if (other) {
-		SAY("%s is %s already", spec->address,
-		    other->spec.name[0] ? other->spec.name : "being attached");
+		if (!other->spec.name[0])
+			SAY("%s is being attached already", spec->address);
+		else if (other->host)
+			SAY("%s is %s already", spec->address, other->spec.name);
+		else
+			SAY("%s is %s already, which is %s: 'auriga restart %s' starts it",
+			    spec->address, other->spec.name, mgr_device_state(other),
+			    other->spec.name);
 		return -EBUSY;
 	}
 	return 0;

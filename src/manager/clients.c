@@ -156,12 +156,16 @@ static void client_rejoin(struct mgr_client *client)
 		mgr_device_want(dev);
 }
 
-static void client_hello(struct mgr_client *client, const struct au_cm_hello *hello)
+static void client_hello(struct mgr_client *client, struct au_cm_hello *hello)
 {
 	struct mgr_device *dev = client->dev;
 	char error[MGR_TEXT + 128];
-	int err = client_check(hello, error, sizeof(error));
+	int err;
 
+	/* Buffers are whole cache lines; the answer says what was made of it. */
+	if (hello->buffer_size <= AU_WIRE_BUFFER_MAX)
+		hello->buffer_size = (hello->buffer_size + 63) & ~63u;
+	err = client_check(hello, error, sizeof(error));
 	if (err) {
 		mgr_client_error(client, err, error);
 		return;

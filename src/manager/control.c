@@ -18,7 +18,7 @@
 
 #define HTTP_BODY_MAX	 (64 * 1024)
 #define HTTP_CONNECTIONS 64
-#define HTTP_IDLE_S	 30
+#define HTTP_IDLE_S	 10 /* for half a request; one that waits for a device has all its time */
 
 struct mgr_http {
 	struct MHD_Daemon *daemon;
@@ -88,6 +88,7 @@ static void call_done(struct mgr_call *call)
 	au_loop_timer_cancel(&call->timeout);
 	mgr_open_cancel(call->job);
 	call->job = NULL;
+	mgr_close(&call->claim_fd);
 	if (call->suspended) {
 		call->suspended = false;
 		MHD_resume_connection(call->connection);
@@ -207,6 +208,7 @@ static enum MHD_Result http_request(void *context, struct MHD_Connection *connec
 		au_list_init(&call->node);
 		call->mgr = http->mgr;
 		call->connection = connection;
+		call->claim_fd = -1;
 		call->peer_uid = call_peer(connection);
 		*state = call;
 		return MHD_YES;

@@ -23,6 +23,7 @@ enum mgr_wait {
  * @peer_uid: of whoever asks; (uid_t)-1: not known.
  * @status, @answer: once @done.
  * @plain: the answer is text, not JSON.
+ * @claim_fd: of a device that is looked at; -1: none.
  */
 struct mgr_call {
 	struct au_list node; /* of the device that it waits for */
@@ -35,6 +36,7 @@ struct mgr_call {
 	uint32_t query;
 	struct au_loop_timer timeout;
 	uid_t peer_uid;
+	int claim_fd;
 	char address[MGR_ADDRESS];
 	char *body;
 	size_t body_length;

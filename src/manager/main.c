@@ -305,8 +305,11 @@ static void main_configured(struct mgr_spec *spec, void *arg)
 	char error[AU_PATH_MAX + MGR_TEXT];
 	struct mgr_device *dev = mgr_device_find(mgr, spec->name);
 
-	if (dev && dev->from_config) /* taken over from the manager before us */
+	/* Taken over from the manager before us; but two files may also want one name. */
+	if (dev && dev->from_config && !dev->spec.source[0]) {
+		memcpy(dev->spec.source, spec->source, sizeof(dev->spec.source));
 		return;
+	}
 	if (mgr_device_create(mgr, spec, !mgr->as_root, &dev, error, sizeof(error))) {
 		au_logf(AU_LOG_ERROR, "%s: %s: this device is left out", spec->source, error);
 		return;
