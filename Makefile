@@ -37,7 +37,7 @@ fuzz: deps-fuzz
 install: all
 	@meson configure $(BUILD) -Dprefix='$(PREFIX)'
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
-	@[ -n '$(DESTDIR)' ] || ldconfig
+	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*

@@ -11,8 +11,24 @@
 struct args {
 	bool json, force, crash, off;
 	const char *name, *driver, *operand;
-	json_t *params;
+	json_t *params, *policy;
 };
+
+/* KEY=VALUE into an object. Return: false when it is no such thing. */
+static bool args_policy(json_t *policy, const char *text)
+{
+	const char *equals = strchr(text, '=');
+
+	return equals && equals != text &&
+	       json_object_setn_new(policy, text, (size_t)(equals - text),
+				    json_string(equals + 1)) == 0;
+}
+
+static void args_free(struct args *a)
+{
+	json_decref(a->params);
+	json_decref(a->policy);
+}
 
 /* @flags: the options that this one knows, by their letters. Return: 0, or an exit status. */
 static int args_parse(const struct cli_command *self, int argc, char **argv, const char *flags,
@@ -26,15 +42,18 @@ static int args_parse(const struct cli_command *self, int argc, char **argv, con
 		{ "name", required_argument, NULL, 'n' },
 		{ "driver", required_argument, NULL, 'd' },
 		{ "param", required_argument, NULL, 'p' },
+		{ "policy", required_argument, NULL, 'P' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int opt;
 
 	memset(a, 0, sizeof(*a));
 	a->params = json_array();
+	a->policy = json_object();
 	while ((opt = getopt_long(argc, argv, "", all, NULL)) != -1) {
-		if (opt == '?' || !strchr(flags, opt)) {
-			json_decref(a->params);
+		if (opt == '?' || !strchr(flags, opt) ||
+		    (opt == 'P' && !args_policy(a->policy, optarg))) {
+			args_free(a);
 			return cli_usage(self);
 		}
 		a->json |= opt == 'j';
@@ -49,7 +68,7 @@ static int args_parse(const struct cli_command *self, int argc, char **argv, con
 			json_array_append_new(a->params, json_string(optarg));
 	}
 	if (argc - optind != (operand ? 1 : 0)) {
-		json_decref(a->params);
+		args_free(a);
 		return cli_usage(self);
 	}
 	a->operand = operand ? argv[optind] : NULL;
@@ -99,7 +118,7 @@ int cmd_ls(const struct cli_command *self, int argc, char **argv)
 
 	if (rc)
 		return rc;
-	json_decref(a.params);
+	args_free(&a);
 	answer = control_call("GET", "/v1/devices", NULL);
 	if (!answer)
 		return CLI_FAILED;
@@ -118,7 +137,7 @@ int cmd_info(const struct cli_command *self, int argc, char **argv)
 
 	if (rc)
 		return rc;
-	json_decref(a.params);
+	args_free(&a);
 	return device_show(&a, device_call("GET", a.operand, NULL, NULL));
 }
 
@@ -126,11 +145,12 @@ int cmd_attach(const struct cli_command *self, int argc, char **argv)
 {
 	struct args a;
 	json_t *body, *answer;
-	int rc = args_parse(self, argc, argv, "jndp", true, &a);
+	int rc = args_parse(self, argc, argv, "jndpP", true, &a);
 
 	if (rc)
 		return rc;
-	body = json_pack("{s:s, s:o}", "address", a.operand, "params", a.params);
+	body = json_pack("{s:s, s:o, s:o}", "address", a.operand, "params", a.params, "policy",
+			 a.policy);
 	if (a.name)
 		json_object_set_new(body, "name", json_string(a.name));
 	if (a.driver)
@@ -153,7 +173,7 @@ int cmd_detach(const struct cli_command *self, int argc, char **argv)
 
 	if (rc)
 		return rc;
-	json_decref(a.params);
+	args_free(&a);
 	return device_done(device_call("DELETE", a.operand, a.force ? "?force=1" : NULL, NULL));
 }
 
@@ -164,7 +184,7 @@ int cmd_restart(const struct cli_command *self, int argc, char **argv)
 
 	if (rc)
 		return rc;
-	json_decref(a.params);
+	args_free(&a);
 	return device_done(
 		device_call("POST", a.operand, "/restart", json_pack("{s:b}", "crash", a.crash)));
 }
@@ -178,7 +198,7 @@ int cmd_hold(const struct cli_command *self, int argc, char **argv)
 
 	if (rc)
 		return rc;
-	json_decref(a.params);
+	args_free(&a);
 	answer = device_call("POST", a.operand, "/hold", json_pack("{s:b}", "on", !a.off));
 	if (!answer)
 		return CLI_FAILED;
@@ -198,7 +218,7 @@ int cmd_why(const struct cli_command *self, int argc, char **argv)
 
 	if (rc)
 		return rc;
-	json_decref(a.params);
+	args_free(&a);
 	path = control_path("/v1/why?address=", a.operand, NULL);
 	answer = path ? control_call("GET", path, NULL) : NULL;
 	free(path);

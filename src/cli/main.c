@@ -13,7 +13,9 @@ const char *cli_runtime_dir;
 static const struct cli_command commands[] = {
 	{ "ls", "[--json]", "list the units and who runs them", cmd_ls },
 	{ "info", "[--json] NAME", "all about a device: sandbox, history, restarts", cmd_info },
-	{ "attach", "[--name NAME] [--driver DRIVER] [--param KEY=VALUE]... [--json] ADDRESS",
+	{ "attach",
+	  "[--name NAME] [--driver DRIVER] [--param KEY=VALUE]... [--policy KEY=VALUE]... "
+	  "[--json] ADDRESS",
 	  "give a device to a driver", cmd_attach },
 	{ "detach", "[--force] NAME", "take it away again", cmd_detach },
 	{ "why", "[--json] ADDRESS", "which drivers fit a device, and why", cmd_why },

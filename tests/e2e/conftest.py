@@ -18,6 +18,16 @@ def build():
     return Path(os.environ.get("AURIGA_BUILD", ROOT / "build")).resolve()
 
 
+@pytest.fixture(scope="session")
+def installed(build, tmp_path_factory):
+    """The prefix of an installation of that build, in a staging directory."""
+    stage = tmp_path_factory.mktemp("stage")
+    subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", stage],
+                   check=True, capture_output=True, timeout=50)
+    pc = next(stage.rglob("auriga.pc"))
+    return pc.parent.parent.parent
+
+
 @pytest.fixture
 def rundir(monkeypatch):
     """A private AURIGA_RUNTIME_DIR, short enough for sockets, gone after the test."""
