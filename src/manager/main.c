@@ -304,19 +304,48 @@ static void main_configured(struct mgr_spec *spec, void *arg)
 	struct mgr *mgr = arg;
 	char error[AU_PATH_MAX + MGR_TEXT];
 	struct mgr_device *dev = mgr_device_find(mgr, spec->name);
+	uint32_t generation = 0, restarts = 0;
 
 	/* Taken over from the manager before us; but two files may also want one name. */
 	if (dev && dev->from_config && !dev->spec.source[0]) {
+		bool same = mgr_spec_same(&dev->spec, spec);
+
 		memcpy(dev->spec.source, spec->source, sizeof(dev->spec.source));
-		return;
+		if (!same && dev->host)
+			au_logf(AU_LOG_WARN,
+				"%s: has changed, but %s runs: this counts when aurigad was "
+				"stopped in order",
+				spec->source, spec->name);
+		if (same || dev->host)
+			return;
+		generation = dev->generation;
+		restarts = dev->restarts;
+		mgr_device_free(dev);
 	}
 	if (mgr_device_create(mgr, spec, !mgr->as_root, &dev, error, sizeof(error))) {
 		au_logf(AU_LOG_ERROR, "%s: %s: this device is left out", spec->source, error);
 		return;
 	}
 	dev->from_config = true;
+	/* Clients of the one before must not take this for what they know. */
+	dev->generation = generation;
+	dev->restarts = restarts;
 	/* Only the driver knows its units. */
 	mgr_device_want(dev);
+}
+
+/* Devices whose files have gone since. One that runs goes on until the manager is stopped. */
+static void main_unconfigured(struct mgr *mgr)
+{
+	au_list_for_each_safe (node, &mgr->devices) {
+		struct mgr_device *dev = AU_CONTAINER(node, struct mgr_device, node);
+
+		if (!dev->from_config || dev->spec.source[0] || dev->host)
+			continue;
+		au_logf(AU_LOG_INFO, "%s: is not configured any more", dev->spec.name);
+		mgr_state_remove(dev);
+		mgr_device_free(dev);
+	}
 }
 
 /* The parent leaves when the child serves, or with its error. */
@@ -383,6 +412,7 @@ static int main_run(struct mgr *mgr, const struct main_options *o)
 	mgr_adopt_all(mgr);
 	mgr_host_sweep(mgr);
 	mgr_config_each(mgr->config_dir, mgr->idle_ms, main_configured, mgr);
+	main_unconfigured(mgr);
 	err = mgr_http_start(mgr, error, sizeof(error));
 	if (err)
 		return main_error(error);

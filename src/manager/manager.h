@@ -244,6 +244,7 @@ struct mgr_recovery {
 /**
  * struct mgr_device - a device.
  * @driver_path: of the module that it was attached with.
+ * @from_config: a file describes it: spec.source, or one that a manager before us has read.
  * @slot: number of the uid of its host, in the range.
  * @clients: connections; @channels: also those whose client has gone and whose host has not let go.
  * @state_fd, @retained_fd: memory that outlives hosts; -1: none yet.

@@ -262,3 +262,18 @@ int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size)
 	}
 	return 0;
 }
+
+bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b)
+{
+	const struct mgr_policy *p = &a->policy, *q = &b->policy;
+
+	if (strcmp(a->name, b->name) || strcmp(a->driver, b->driver) ||
+	    strcmp(a->address, b->address) || a->param_count != b->param_count)
+		return false;
+	for (unsigned int i = 0; i < a->param_count; i++)
+		if (strcmp(a->params[i], b->params[i]))
+			return false;
+	return p->idle_ms == q->idle_ms && p->request_timeout_ms == q->request_timeout_ms &&
+	       p->verify == q->verify && p->owner == q->owner && p->group == q->group &&
+	       p->mode == q->mode && p->without == q->without;
+}

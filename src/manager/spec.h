@@ -68,6 +68,9 @@ int mgr_spec_set(struct mgr_spec *spec, const char *section, const char *key, co
 /** mgr_spec_check - whether it is complete: an address, or a driver. */
 int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size);
 
+/** mgr_spec_same - whether two want the same, wherever they come from; @hold does not count. */
+bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b);
+
 /**
  * mgr_spec_parse_ini - read a device from INI text.
  * @text: ends with a zero.

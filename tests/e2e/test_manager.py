@@ -880,6 +880,36 @@ def test_sigterm_takes_everything_down(make, rundir, tmp_path):
     assert report["errors"] == 0 and report["restarts"] == 1 and report["completed"] > 100
 
 
+def test_changed_files_count_after_an_orderly_stop(make, rundir, tmp_path):
+    text = "[device]\ndriver = t-echo\naddress = virtual\n[policy]\nmode = "
+    conf = tmp_path / "devices.d/kept.conf"
+    conf.parent.mkdir()
+    conf.write_text(text + "0660\n")
+    manager = make(config=tmp_path)
+    wait_for(lambda: manager.state("kept") == "running", 5, "kept")
+    # It died: what runs goes on, as it was described.
+    manager.process.kill()
+    manager.process.wait()
+    conf.write_text(text + "0600\n")
+    manager.start()
+    wait_for(lambda: manager.state("kept") == "running", 5, "kept")
+    assert manager.info("kept")["source"] == str(conf)
+    assert "kept.conf: has changed" in manager.log()
+    assert (rundir / "dev/kept").stat().st_mode & 0o777 == 0o660
+    manager.process.terminate()
+    assert manager.process.wait(10) == 0
+    manager.start()
+    wait_for(lambda: manager.state("kept") == "running", 5, "kept")
+    assert (rundir / "dev/kept").stat().st_mode & 0o777 == 0o600
+    assert manager.row("kept")["generation"] == 2
+    manager.process.terminate()
+    assert manager.process.wait(10) == 0
+    conf.unlink()
+    manager.start()
+    assert manager.state("kept") is None
+    assert not list((rundir / "state").iterdir())
+
+
 # ------------------------------------------------------------------------------- leaks
 
 
