@@ -2,14 +2,45 @@
 #include "channel/message.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define MESSAGE_FDS_MAX 253 /* the most that the kernel lets one send carry */
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 union message_control {
 	char buf[CMSG_SPACE(AU_MSG_FDS * sizeof(int))];
 	struct cmsghdr align;
 };
+
+/* What does not fit the kernel would close, in our time: so everything fits. */
+union message_control_all {
+	char buf[CMSG_SPACE(MESSAGE_FDS_MAX * sizeof(int))];
+	struct cmsghdr align;
+};
+
+static void message_close_now(int fd)
+{
+	close(fd);
+}
+
+static void (*message_close)(int fd) = message_close_now;
+
+void au_msg_set_close(void (*fn)(int fd))
+{
+	message_close = fn;
+}
+
+void au_sock_refuse_fds(int sock)
+{
+	const int off = 0;
+
+	setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
 
 static int message_sendv(int sock, struct iovec *iov, size_t parts, const int *fds,
 			 unsigned int fd_count)
@@ -74,13 +105,13 @@ void au_msg_close(int fds[AU_MSG_FDS])
 {
 	for (unsigned int i = 0; i < AU_MSG_FDS; i++) {
 		if (fds[i] >= 0)
-			close(fds[i]);
+			message_close(fds[i]);
 		fds[i] = -1;
 	}
 }
 
-/* Every descriptor must be taken, also those of a message that is refused. */
-static void message_take_fds(struct msghdr *hdr, int fds[AU_MSG_FDS])
+/* Every descriptor must be taken, also those of a message that is refused: one with too many. */
+static bool message_take_fds(struct msghdr *hdr, int fds[AU_MSG_FDS])
 {
 	unsigned int count = 0;
 
@@ -95,16 +126,18 @@ static void message_take_fds(struct msghdr *hdr, int fds[AU_MSG_FDS])
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
 			if (count < AU_MSG_FDS)
-				fds[count++] = fd;
+				fds[count] = fd;
 			else
-				close(fd);
+				message_close(fd);
+			count++;
 		}
 	}
+	return count <= AU_MSG_FDS;
 }
 
 int au_msg_recv(int sock, void *msg, size_t size, int fds[AU_MSG_FDS])
 {
-	union message_control control;
+	union message_control_all control;
 	struct iovec iov = { .iov_base = msg, .iov_len = size - 1 };
 	struct msghdr hdr = {
 		.msg_iov = &iov,
@@ -115,6 +148,7 @@ int au_msg_recv(int sock, void *msg, size_t size, int fds[AU_MSG_FDS])
 	const struct au_msg_head *head = msg;
 	int mine[AU_MSG_FDS];
 	ssize_t n;
+	bool fit;
 
 	for (unsigned int i = 0; i < AU_MSG_FDS; i++)
 		mine[i] = -1;
@@ -125,12 +159,12 @@ int au_msg_recv(int sock, void *msg, size_t size, int fds[AU_MSG_FDS])
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	message_take_fds(&hdr, mine);
+	fit = message_take_fds(&hdr, mine);
 	if (n == 0) {
 		au_msg_close(mine);
 		return 0;
 	}
-	if ((hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || n < (ssize_t)sizeof(*head) ||
+	if (!fit || (hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || n < (ssize_t)sizeof(*head) ||
 	    head->magic != AU_PROTO_MAGIC || head->length != (uint32_t)n || head->version == 0) {
 		au_msg_close(mine);
 		return -EPROTO;

@@ -44,4 +44,19 @@ int au_msg_recv(int sock, void *msg, size_t size, int fds[AU_MSG_FDS]);
 /** au_msg_close - close the descriptors that came with a message and set them to -1. */
 void au_msg_close(int fds[AU_MSG_FDS]);
 
+/**
+ * au_msg_set_close - how descriptors that a peer sent are closed; close(2) unless set.
+ *
+ * To close what somebody else made can take as long as he likes: a TCP socket waits for its
+ * SO_LINGER, a file on FUSE for its server. Who may not wait for peers has it done elsewhere. Set
+ * it before there are threads.
+ */
+void au_msg_set_close(void (*fn)(int fd));
+
+/**
+ * au_sock_refuse_fds - let nobody send descriptors to @sock any more, where the kernel can (since
+ * 6.16): a receiver that takes none would have to close them all the same.
+ */
+void au_sock_refuse_fds(int sock);
+
 #endif

@@ -35,7 +35,7 @@ void mgr_channel_free(struct mgr_channel *ch)
 	if (ch->client)
 		ch->client->channel = NULL;
 	channel_close_ends(ch);
-	mgr_close(&ch->pool_fd);
+	mgr_close_foreign(&ch->pool_fd);
 	au_loop_timer_cancel(&ch->rejoin);
 	au_list_remove(&ch->node);
 	free(ch);
@@ -84,7 +84,7 @@ static int channel_take_pool(struct mgr_channel *ch, struct mgr_client *client)
 
 	if (err)
 		return err;
-	mgr_close(&ch->pool_fd);
+	mgr_close_foreign(&ch->pool_fd);
 	ch->pool_fd = client->pool_fd;
 	client->pool_fd = -1;
 	ch->pool_known = true;
@@ -157,6 +157,9 @@ static int channel_make(struct mgr_channel *ch)
 	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ch->doorbell_fd))
 		return -errno;
+	/* Neither end ever takes any: what comes with a byte the receiver would have to close. */
+	au_sock_refuse_fds(ch->doorbell_fd[0]);
+	au_sock_refuse_fds(ch->doorbell_fd[1]);
 	return 0;
 }
 

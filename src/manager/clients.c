@@ -22,8 +22,8 @@ void mgr_client_drop(struct mgr_client *client)
 
 	au_watch_remove(&client->watch);
 	au_loop_timer_cancel(&client->deadline);
-	mgr_close(&client->fd);
-	mgr_close(&client->pool_fd);
+	mgr_close_foreign(&client->fd);
+	mgr_close_foreign(&client->pool_fd);
 	au_list_remove(&client->node);
 	dev->client_count--;
 	free(client);
@@ -208,6 +208,7 @@ static void client_read(struct au_watch *watch, uint32_t events)
 		client->pool_fd = fds[0];
 		fds[0] = -1;
 		au_msg_close(fds);
+		au_sock_refuse_fds(client->fd);
 		client_hello(client, &msg.hello);
 		return;
 	}

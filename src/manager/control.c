@@ -25,6 +25,7 @@ struct mgr_http {
 	struct au_watch watch;
 	struct au_loop_timer timer;
 	struct mgr *mgr;
+	struct au_list calls;
 	char path[AU_PATH_MAX];
 	bool running;
 };
@@ -206,6 +207,7 @@ static enum MHD_Result http_request(void *context, struct MHD_Connection *connec
 		if (!call)
 			return MHD_NO;
 		au_list_init(&call->node);
+		au_list_add_tail(&http->calls, &call->all);
 		call->mgr = http->mgr;
 		call->connection = connection;
 		call->claim_fd = -1;
@@ -249,6 +251,7 @@ static void http_completed(void *context, struct MHD_Connection *connection, voi
 	call->suspended = false;
 	if (!call->done)
 		call_done(call);
+	au_list_remove(&call->all);
 	json_decref(call->answer);
 	free(call->plain);
 	free(call->body);
@@ -294,6 +297,7 @@ int mgr_http_start(struct mgr *mgr, char *error, size_t error_size)
 	if (!http)
 		return -ENOMEM;
 	http->mgr = mgr;
+	au_list_init(&http->calls);
 	err = au_runtime_path(mgr->dir, "control.sock", http->path, error, error_size);
 	fd = err ? err : http_listen(http, error, error_size);
 	if (fd < 0) {
@@ -331,6 +335,13 @@ void mgr_http_stop(struct mgr *mgr)
 	if (!http)
 		return;
 	http->running = false;
+	/* libmicrohttpd may not be stopped while somebody waits for an answer. */
+	au_list_for_each (node, &http->calls) {
+		struct mgr_call *call = AU_CONTAINER(node, struct mgr_call, all);
+
+		if (call->suspended)
+			mgr_call_error(call, -ESHUTDOWN, "the manager is going down");
+	}
 	/* Answers that were given in this turn still go out. */
 	MHD_run(http->daemon);
 	au_watch_remove(&http->watch);

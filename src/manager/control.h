@@ -27,6 +27,7 @@ enum mgr_wait {
  */
 struct mgr_call {
 	struct au_list node; /* of the device that it waits for */
+	struct au_list all;  /* of the requests that there are */
 	struct mgr *mgr;
 	struct MHD_Connection *connection;
 	struct mgr_device *dev;

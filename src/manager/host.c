@@ -151,7 +151,7 @@ void mgr_host_free(struct mgr_host *host)
 	au_watch_remove(&host->pid_watch);
 	au_watch_remove(&host->control_watch);
 	mgr_close(&host->pidfd);
-	mgr_close(&host->control);
+	mgr_close_foreign(&host->control);
 	mgr_close(&host->status_fd);
 	au_recorder_unmap(&host->recorder);
 	if (host->cgroup.path[0][0] || host->cgroup.path[1][0])

@@ -406,6 +406,8 @@ static int main_run(struct mgr *mgr, const struct main_options *o)
 		return main_error(error[0] ? error : strerror(-err));
 	mgr->loop = au_loop_create();
 	err = mgr->loop ? main_signals(mgr) : -errno;
+	if (!err)
+		err = mgr_closer_start();
 	if (err)
 		return main_error(strerror(-err));
 	mgr_standby_check(mgr); /* sets up its timer; there are no devices yet */
@@ -434,6 +436,7 @@ int main(int argc, char **argv)
 	int end;
 
 	au_log_set_name("aurigad");
+	au_msg_set_close(mgr_close_received);
 	if (!getenv("AURIGA_LOG"))
 		au_log_set_level(AU_LOG_INFO);
 	mgr.as_root = geteuid() == 0;

@@ -493,5 +493,12 @@ unsigned int mgr_hash(const char *text);
 int64_t mgr_wall_ms(void);
 /** mgr_close - close a descriptor if it is one, and set it to -1. */
 void mgr_close(int *fd);
+/** mgr_closer_start - before anything is received from anybody. Return: 0 or a negative errno. */
+int mgr_closer_start(void);
+/** mgr_close_foreign - mgr_close() for a socket of a client or a host, and for what came through
+ * one: it is done by another thread, since it may take for ever. */
+void mgr_close_foreign(int *fd);
+/** mgr_close_received - the same, for au_msg_set_close(). */
+void mgr_close_received(int fd);
 
 #endif
