@@ -96,7 +96,9 @@ const char *bridge_why(struct bridge *b)
 {
 	static char text[256];
 
-	/* A device that will not come back says why. */
+	/* A device that will not come back says why, a moment after the requests have failed. */
+	for (int i = 0; b->failed == -ENODEV && i < 10 && au_flush(b->handle) == 0; i++)
+		au_poll(b->handle, 0, 50);
 	if (au_flush(b->handle) < 0)
 		return au_errmsg();
 	snprintf(text, sizeof(text), "%s: %s", au_unit_name(b->handle), strerror(-b->failed));

@@ -6,15 +6,22 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
+import signal
+import socket
+import struct
+import subprocess
 import time
 
 import pytest
-from rig import Rig, kill_host
-from torture import Bystander, Inventory, Shell, files, rss_kib, settled
+import serial
+from rig import Peer, Rig, kill_host
+from torture import (CLOCK_TICK, Bystander, Shell, cpu_ticks, files, inventory, settled)
 
 CLIENT_KILLS = int(os.environ.get("AURIGA_CLIENT_KILLS", 20))
-CYCLES = int(os.environ.get("AURIGA_CYCLES", 100))
+CYCLES = int(os.environ.get("AURIGA_CYCLES", 50))
+IDLE_SECONDS = float(os.environ.get("AURIGA_IDLE_SECONDS", 10))
 
 ECHO, KEEP, SEGV, ABORT, ILL, FPE, DEEP, HANG = range(16, 24)  # t-echo
 
@@ -56,7 +63,7 @@ def test_clients_killed_under_load(rig):
     while kills < CLIENT_KILLS:
         # the first ones warm it up
         if not before and kills >= min(10, CLIENT_KILLS // 2):
-            before = settled(rig, manager, Inventory(rig, manager))
+            before = inventory(rig, manager)
         victims = [Shell(rig, f"{raw}.{i % 2}", depth=32) for _ in range(1 + i % 3)]
         for v in victims:
             if i % 4 == 1:
@@ -95,14 +102,15 @@ def check_poison(answer, poisonous):
             assert r["status"] == 0 and r["right"], (i, r)
 
 
-@pytest.mark.parametrize("delay,hold,poisonous", [
-    (0, 0, [13]), (5, 2, [0]), (5, 2, [31]), (5, 50, [13]), (0, 50, [13]), (50, 250, [5])])
-def test_poison_fails_alone(rig, delay, hold, poisonous):
+@pytest.mark.parametrize("delay,hold,poisonous,count", [
+    (0, 0, [13], 32), (5, 2, [0], 32), (5, 2, [31], 32), (5, 50, [13], 32), (0, 50, [13], 32),
+    (50, 250, [5], 8)])
+def test_poison_fails_alone(rig, delay, hold, poisonous, count):
     """One poison request at depth 32: exactly one error, whether others are with the driver or not."""
     rig.manager()
     name = attach(rig, "t-poison", f"delay={delay}", f"hold={hold}")
     client = Shell(rig, name)
-    for i in range(32):
+    for i in range(count):
         client.submit(ECHO, arg=666 if i in poisonous else i)
     began = time.monotonic()
     answer = client.wait(20)
@@ -562,3 +570,485 @@ def test_targets_that_cannot_be(rig, target, says):
     attach(rig, "t-echo", name="e0")
     answer = Shell(rig).ask("open", target)
     assert answer["rc"] < 0 and (says in answer["text"] or target == ""), answer
+
+
+# ------------------------------------------------------------- garbage on the sockets
+
+def message(kind, body=b"", magic=0x41525541, length=None):
+    length = 16 + len(body) if length is None else length
+    return struct.pack("<IHHII", magic, 1, kind, length, 0) + body
+
+
+def hello(depth=32, size=4096, token=(0, 0), low=1, high=1, **head):
+    return message(1, struct.pack("<HHIQIIQQII", low, high, 0, 0, depth, size, *token, 0, 0), **head)
+
+
+def connect(path, kind=socket.SOCK_SEQPACKET, seconds=5):
+    s = socket.socket(socket.AF_UNIX, kind)
+    s.connect(str(path))  # waits while the backlog is full
+    s.settimeout(seconds)
+    return s
+
+
+def answer_of(s):
+    """What the manager says to a client: a message's type and, if it is an error, its text."""
+    try:
+        data = s.recv(65536)
+    except ConnectionResetError:
+        return 0, ""
+    if not data:
+        return 0, ""
+    kind = struct.unpack_from("<IHH", data)[2]
+    return kind, data[20:].rstrip(b"\0").decode() if kind == 4 else ""
+
+
+def test_garbage_on_a_device_socket(rig):
+    manager = rig.manager("--idle", "0")
+    name, other = attach(rig, "t-echo", "units=2"), attach(rig, "t-echo")
+    bystanders = [Bystander(rig, f"{name}.0"), Bystander(rig, other)]
+    path = rig.rundir / f"dev/{name}.0"
+    before = inventory(rig, manager)
+    rng = random.Random(5)
+    bad = [b"x", message(1), message(99), b"A" * 30000, hello(magic=1), hello(length=5),
+           hello(length=1 << 31), hello(low=7, high=9), hello(depth=0), hello(depth=1 << 31),
+           hello(size=0), hello(size=1 << 31), hello(depth=1024, size=1 << 20), hello(token=(1, 2)),
+           hello()[:40], hello() + b"x"] + [rng.randbytes(rng.randrange(1, 200)) for _ in range(50)]
+    for data in bad:
+        with connect(path) as s:
+            s.send(data)
+            kind, text = answer_of(s)
+            assert kind == 4 and len(text) > 10, (data[:60], kind, text)
+    for count in (1, 16, 17, 250):  # descriptors attached
+        fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(count)]
+        for data in (hello(token=(1, 2)), b"garbage"):
+            with connect(path) as s:
+                socket.send_fds(s, [data], fds)
+                assert answer_of(s)[0] == 4
+        for fd in fds:
+            os.close(fd)
+    unsealed = os.memfd_create("pool", os.MFD_ALLOW_SEALING)
+    os.ftruncate(unsealed, 1 << 20)
+    with connect(path) as s:
+        socket.send_fds(s, [hello(token=(1, 2))], [unsealed])
+        assert answer_of(s) == (4, "its pool is not sealed, or too small")
+    os.close(unsealed)
+    with connect(path) as s:  # a buffer of no whole cache lines is rounded up; a second hello is not
+        s.send(hello(size=100))
+        data, fds, _, _ = socket.recv_fds(s, 4096, 16)
+        assert struct.unpack_from("<IHH", data)[2] == 2 and len(fds) == 3
+        s.send(hello())
+        assert answer_of(s)[0] == 4
+        for fd in fds:
+            os.close(fd)
+    for b in bystanders:
+        b.check()
+    settled(rig, manager, before)
+    for b in bystanders:
+        b.end()
+
+
+def test_a_thousand_connections(rig):
+    manager = rig.manager("--idle", "0")
+    name, other = attach(rig, "t-echo", "units=2"), attach(rig, "t-echo")
+    bystanders = [Bystander(rig, f"{name}.0"), Bystander(rig, other)]
+    before = inventory(rig, manager)
+    held = []
+    for _ in range(1000):
+        held.append(connect(rig.rundir / f"dev/{name}.1"))
+    for b in bystanders:
+        b.check()
+    assert rig.row(f"{name}.0")["state"] == "running"
+    client = Shell(rig, other)  # another device is not affected at all
+    client.submit(ECHO)
+    assert statuses(client.wait(5)) == [0]
+    assert client.end() == 0
+    # those that say nothing are shown the door; then there is room
+    kinds = {answer_of(s)[0] for s in held[-20:]}
+    assert kinds <= {0, 4}
+    for s in held:
+        s.close()
+    settled(rig, manager, before)
+    client = Shell(rig, f"{name}.1")
+    client.submit(ECHO)
+    assert statuses(client.wait(5)) == [0]
+    for b in bystanders:
+        b.check()
+        b.end()
+
+
+def http(rig, data, seconds=5):
+    """Send anything to the control socket. Returns the status, 0 for none, and the body."""
+    with connect(rig.rundir / "control.sock", socket.SOCK_STREAM, seconds) as s:
+        got = b""
+        try:
+            s.sendall(data)
+            while b"\r\n\r\n" not in got or len(got.split(b"\r\n\r\n", 1)[1]) < int(
+                    re.search(rb"Content-Length: (\d+)", got).group(1)):
+                piece = s.recv(65536)
+                if not piece:
+                    break
+                got += piece
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        except socket.timeout:
+            return -1, b""
+    found = re.match(rb"HTTP/1.1 (\d+)", got)
+    return int(found.group(1)) if found else 0, got.split(b"\r\n\r\n", 1)[-1]
+
+
+def request(rig, method, path, body=b""):
+    return http(rig, b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
+        method.encode(), path.encode(), len(body), body))
+
+
+def test_garbage_on_the_control_socket(rig):
+    manager = rig.manager("--idle", "0")
+    bystander = Bystander(rig, attach(rig, "t-echo", name="e0"))
+    before = inventory(rig, manager)
+    rng = random.Random(9)
+    for data in (b"garbage\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 100000 + b" HTTP/1.1\r\n\r\n",
+                 b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 20000 + b"\r\n", rng.randbytes(3000) + b"\r\n\r\n"):
+        status, _ = http(rig, data, 2)
+        assert status in (-1, 0, 400, 414, 431, 505), (data[:40], status)
+    virtual = b'{"address":"virtual","driver":"t-echo"%s}'
+    for body in (b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b"{}", b'{"address":1}', b'{"address":null}',
+                 b'{"address":{}}', b'{"address":"virtual","driver":[]}', virtual % b',"params":1',
+                 virtual % b',"params":[1]', virtual % b',"params":{"units":{}}', virtual % b',"foo":1',
+                 virtual % b',"params":["units=1","units=2"]', virtual % b',"address":"virtual"',
+                 b'{"address":"virtual\\u0000x","driver":"t-echo"}', virtual % b',"policy":{"idle":"-1"}',
+                 virtual % b',"policy":{"idle":1.5}', virtual % b',"policy":[]', b"[" * 60000,
+                 b'{"a":' * 12000, virtual % b',"sandbox":{"moat":"no"}',
+                 b'{"name":"' + b"x" * 50000 + b'"}'):
+        status, text = request(rig, "POST", "/v1/devices", body)
+        said = json.loads(text)["error"]
+        assert status == 400 and len(said) > 15 and "\n" not in said, (body[:60], status, text)
+    assert request(rig, "POST", "/v1/devices", b"x" * 1000000)[0] in (0, 413)
+    for method, path, body, want in (
+            ("PUT", "/v1/devices/e0", b"", 405), ("GET", "/v1/devices/e0/x", b"", 405),
+            ("POST", "/v1/devices/e0/restart", b'{"crash":1}', 400),
+            ("POST", "/v1/devices/e0/hold", b'{"on":"x"}', 400), ("DELETE", "/v1/devices/", b"", 404),
+            ("GET", "/v1/devices/%00", b"", 404), ("GET", "/v1/devices/../../etc", b"", 404),
+            ("GET", "/v1/why", b"", 400), ("GET", "/v1/why?address=" + "x" * 500, b"", 400),
+            ("GET", "/v1/why?address=vfio-user:%0a", b"", 400), ("BREW", "/", b"", 404)):
+        assert request(rig, method, path, body)[0] == want, (method, path)
+    # half requests take what connections there are, for a while
+    half = []
+    for _ in range(60):
+        half.append(connect(rig.rundir / "control.sock", socket.SOCK_STREAM))
+        half[-1].sendall(b"GET /v1/dev")
+    bystander.check()
+    began = time.monotonic()
+    assert rig.row("e0")["state"] == "running"
+    assert time.monotonic() - began < 20
+    for s in half:
+        s.close()
+    settled(rig, manager, before)
+    bystander.check()
+    bystander.end()
+
+
+@pytest.mark.parametrize("what", ["entries", "almost", "reuse", "control", "noise", "head", "doorbell",
+                                  "shrink", "deaf"])
+def test_garbage_in_a_ring(rig, what):
+    """Whoever breaks the rules of the rings loses its own channel, and nobody else notices."""
+    manager = rig.manager("--idle", "0")
+    name = attach(rig, "t-echo", "units=2")
+    bystanders = [Bystander(rig, f"{name}.0"), Bystander(rig, f"{name}.1")]
+    before = inventory(rig, manager)
+    for _ in range(3):
+        done = rig.run("../tests/ring_vandal", rig.rundir / f"dev/{name}.0", what, 400)
+        report = json.loads(done.stdout)
+        assert report["text"] != "truncated"
+        if what in ("entries", "reuse", "control", "noise", "head", "almost"):
+            assert report["ended"] and report["error"] < 0 and len(report["text"]) > 10, report
+        for b in bystanders:
+            b.check(gap_ms=1000)
+    row = rig.row(f"{name}.0")
+    assert row["restarts"] == 0 and row["generation"] == 1
+    settled(rig, manager, before)
+    for b in bystanders:
+        b.end()
+
+
+# ---------------------------------------------------------------- one device, one holder
+
+def test_one_device_has_one_holder(rig):
+    address, _ = rig.lab()
+    rig.manager()
+    bystander = Bystander(rig, attach(rig, "t-echo"))
+    name = rig.auriga("attach", address).stdout.strip()
+    inside = Shell(rig)
+    answer = inside.ask("open", f"inproc:uart16550,address={address}")
+    assert answer["rc"] == -errno.EBUSY and f"auriga-host {name}" in answer["text"], answer
+    refused(rig, "attach", address, says=f"is {name} already")
+    rig.auriga("detach", name)
+    assert inside.ask("open", f"inproc:uart16550,address={address}")["rc"] == 0
+    for args in (["attach", address], ["why", address]):
+        refused(rig, *args, says=f"is run by pid {inside.pid} (raw_shell, inproc:uart16550)")
+    second = Shell(rig).ask("open", f"inproc:uart16550,address={address}")
+    assert second["rc"] == -errno.EBUSY and str(inside.pid) in second["text"]
+    inside.kill()  # its claim ends with it
+    assert rig.auriga("attach", address).stdout.strip() == name
+    bystander.check()
+    bystander.end()
+
+
+# ------------------------------------------------------------- clients: fork, descriptors
+
+@pytest.mark.parametrize("target", ["raw", "inproc:t-echo", "inproc:t-echo,poll=app"])
+def test_handles_after_fork(rig, target):
+    rig.manager()
+    if target == "raw":
+        target = attach(rig, "t-echo")
+    client = Shell(rig, target)
+    client.submit(ECHO, 4)
+    assert statuses(client.wait(5)) == [0] * 4
+    client.ask("forget")
+    child = client.ask("fork")
+    bad = {k: v for k, v in child.items() if v != -errno.EBADF and k not in ("generation", "arm")}
+    assert not bad and child["generation"] == 0 and child["arm"] == 0, child
+    assert json.loads(client.process.stdout.readline())["rc"] == 0  # it ended in order
+    client.submit(ECHO, 16)  # the parent's handle is as good as before
+    assert statuses(client.wait(5)) == [0] * 16
+    assert client.end() == 0
+
+
+@pytest.mark.parametrize("target", ["raw", "inproc:t-echo", "inproc:t-echo,poll=app"])
+def test_no_descriptors_for_a_client(rig, target):
+    """Too few for au_open(): an answer, each time another; nothing crashes, nothing leaks."""
+    rig.manager("--idle", "0")
+    if target == "raw":
+        target = attach(rig, "t-echo")
+    client = Shell(rig)
+    before = len(os.listdir(f"/proc/{client.pid}/fd"))
+    enough = None
+    for spare in range(24):
+        assert client.ask("nofile", spare)["rc"] == 0
+        answer = client.ask("open", target)
+        if answer["rc"] == 0:
+            enough = spare
+            break
+        assert len(answer["text"]) > 10 and "\n" not in answer["text"], answer
+        assert len(os.listdir(f"/proc/{client.pid}/fd")) == before, (spare, answer)
+    assert enough and enough > 2
+    client.submit(ECHO, 8)
+    assert statuses(client.wait(5)) == [0] * 8
+    assert client.end() == 0
+
+
+def test_no_descriptors_for_the_manager(rig):
+    """A manager with few descriptors refuses what it cannot do, and goes on with what it has."""
+    log = open(rig.rundir / "aurigad.log", "a", encoding="utf-8")
+    manager = rig.start("aurigad", "--foreground", "--idle", "0", stderr=log,
+                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    rig.wait_for(lambda: rig.auriga("ls", check=False).returncode == 0, 10, "aurigad")
+    name = attach(rig, "t-echo")
+    bystander = Bystander(rig, name)
+    # devices until there is no room
+    names = []
+    while len(names) < 30:
+        done = rig.auriga("attach", "--driver", "t-echo", "virtual", check=False)
+        if done.returncode:
+            one_line(done.stderr)
+            break
+        names.append(done.stdout.strip())
+    assert 0 < len(names) < 30
+    bystander.check()
+    # clients until there is no room
+    held = [connect(rig.rundir / f"dev/{name}", seconds=1) for _ in range(20)]
+    bystander.check()
+    ticks = cpu_ticks(manager.pid)
+    time.sleep(1)
+    assert cpu_ticks(manager.pid) - ticks < 0.3 * CLOCK_TICK, "it spins"
+    for s in held:
+        s.close()
+    for n in names:
+        rig.auriga("detach", n)
+    kill_host(rig, name)
+    bystander.check(downs=None)
+    assert manager.poll() is None
+    client = Shell(rig, name)
+    client.submit(ECHO, 8)
+    assert statuses(client.wait(5)) == [0] * 8
+    bystander.end()
+
+
+# ------------------------------------------------------------------- attach and detach
+
+def test_attach_and_detach_leave_nothing(rig):
+    manager = rig.manager()
+    bystander = Bystander(rig, attach(rig, "t-echo"))
+    address, _ = rig.lab()
+
+    def cycle(i):
+        if i % 10 == 9:
+            rig.auriga("detach", rig.auriga("attach", address).stdout.strip())
+            return
+        name = attach(rig, "t-echo", f"units={1 + i % 4}")
+        if i % 5 == 0:
+            client = Shell(rig, f"{name}.0")
+            client.submit(KEEP, 8)
+            rig.auriga("detach", "--force", name)
+            assert statuses(client.wait(5)) == [-errno.ENODEV] * 8
+            assert client.end() == 0
+        else:
+            rig.auriga("detach", name)
+
+    for i in range(20):
+        cycle(i)
+    before = inventory(rig, manager)
+    for i in range(CYCLES):
+        cycle(i)
+    after = settled(rig, manager, before)
+    print(f"{CYCLES} cycles: manager {before.rss} -> {after.rss} KiB")
+    assert after.rss < before.rss + 1024
+    bystander.check()
+    bystander.end()
+
+
+# ------------------------------------------------------------------------ a failing lab
+
+def lab_fault(rig, what, name="lab0"):
+    rig.run("auriga-lab", "fault", name, what)
+
+
+def uart(rig, **options):
+    address, peers = rig.lab(**options)
+    return rig.auriga("attach", address).stdout.strip(), address, peers[0]
+
+
+def test_a_frozen_device_goes_on_when_it_thaws(rig):
+    rig.manager()
+    bystander = Bystander(rig, attach(rig, "t-echo"))
+    name, _, far = uart(rig)
+    rig.start("auriga", "export", name, "pty", "--link", rig.rundir / "tty", ready=True)
+    peer = Peer(far)
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=15) as port:
+        port.write(b"one")
+        assert peer.wait(3, 10) == b"one"
+        for seconds in (0.3, 3):
+            lab_fault(rig, "freeze")
+            port.write(b"more")
+            time.sleep(seconds)
+            count = len(peer.received)
+            lab_fault(rig, "thaw")
+            assert peer.wait(count + 4, 15).endswith(b"more")
+            peer.send(b"back")
+            assert port.read(4) == b"back"
+            bystander.check()
+    assert rig.row(name)["state"] == "running"
+    peer.close()
+    bystander.end()
+
+
+@pytest.mark.parametrize("how", ["kill", "down", "kill -9"])
+def test_a_dead_device_is_gone_and_comes_back(rig, how):
+    """Clients are told, the manager says gone, nothing spins; a new lab there, and it works again."""
+    manager = rig.manager()
+    bystander = Bystander(rig, attach(rig, "t-echo"))
+    name, _, far = uart(rig)
+    export = rig.start("auriga", "export", name, "pty", "--link", rig.rundir / "tty", ready=True,
+                       stderr=subprocess.PIPE)
+    peer = Peer(far)
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=10) as port:
+        port.write(b"one")
+        assert peer.wait(3, 10) == b"one"
+        if how == "kill":
+            lab_fault(rig, "kill")
+            port.write(b"two")
+        elif how == "down":
+            rig.run("auriga-lab", "down", "lab0")
+        else:
+            pids = json.loads(rig.run("auriga-lab", "ls", "--json").stdout)[0]["pids"]
+            for pid in pids.values():
+                os.kill(pid, signal.SIGKILL)
+        rig.wait_for(lambda: rig.row(name)["state"] == "gone", 10, "gone")
+    assert export.wait(10) == 1
+    said = one_line(export.stderr.read())
+    assert name in said and "removed" in said, said
+    assert rig.row(name)["pid"] is None and not (rig.rundir / "tty").is_symlink()
+    ticks = cpu_ticks(manager.pid)
+    time.sleep(1)
+    assert cpu_ticks(manager.pid) - ticks < 0.3 * CLOCK_TICK
+    bystander.check()
+    done = rig.auriga("restart", name, check=False)  # nothing there yet
+    assert done.returncode == 1
+    one_line(done.stderr)
+    peer.close()
+    rig.run("auriga-lab", "down", "lab0", check=False)
+    _, peers = rig.lab()
+    rig.auriga("restart", name)
+    rig.start("auriga", "export", name, "pty", "--link", rig.rundir / "tty", ready=True)
+    peer = Peer(peers[0])
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=10) as port:
+        port.write(b"again")
+        assert peer.wait(5, 10) == b"again"
+        peer.send(b"back")
+        assert port.read(4) == b"back"
+    peer.close()
+    bystander.check()
+    bystander.end()
+
+
+@pytest.mark.parametrize("fault", ["freeze", "kill"])
+def test_a_device_that_vanishes_while_attaching(rig, fault):
+    """At any moment of the way up: one line, a status, and the address can be used again."""
+    rig.manager()
+    bystander = Bystander(rig, attach(rig, "t-echo"))
+    seen = set()
+    for i, delay in enumerate((0, 0.006, 0.012)):
+        address, _ = rig.lab(name=f"lab{i}")
+        attaching = subprocess.Popen([rig.build / "bin/auriga", "attach", address], text=True,
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(delay)
+        lab_fault(rig, fault, f"lab{i}")
+        out, err = attaching.communicate(timeout=40)
+        seen.add(attaching.returncode)
+        if attaching.returncode:
+            one_line(err)
+            lab_fault(rig, "thaw", f"lab{i}") if fault == "freeze" else None
+        else:
+            lab_fault(rig, "thaw", f"lab{i}") if fault == "freeze" else None
+            rig.auriga("detach", out.strip(), check=False)
+        if fault == "freeze":  # thawed, it is a device like any other
+            rig.wait_for(lambda a=address: rig.auriga("attach", a, check=False).returncode == 0, 10,
+                         "attach")
+        bystander.check()
+    print(f"{fault}: statuses {seen}")
+    bystander.end()
+
+
+# --------------------------------------------------------------------------------- idle
+
+def test_an_idle_device_costs_nothing(rig):
+    """Attached, open, quiet: at most one clock tick in ten seconds for each process."""
+    manager = rig.manager()
+    raw = attach(rig, "t-echo")
+    name, _, far = uart(rig)
+    client, port_client = Shell(rig, raw), Shell(rig, name)
+    for c in (client, port_client):
+        c.tell("quiet")
+    export = rig.start("auriga", "export", name, "pty", "--link", rig.rundir / "tty", ready=True)
+    pids = json.loads(rig.run("auriga-lab", "ls", "--json").stdout)[0]["pids"]
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=10) as port:
+        peer = Peer(far)
+        port.write(b"one")
+        assert peer.wait(3, 10) == b"one"
+        peer.done = True
+        peer.join(2)
+        watched = {"manager": manager.pid, "raw host": rig.row(raw)["pid"],
+                   "uart host": rig.row(name)["pid"], "raw client": client.pid,
+                   "serial client": port_client.pid, "pty exporter": export.pid,
+                   **{f"lab {k}": v for k, v in pids.items()}}
+        time.sleep(1)
+        before = {k: cpu_ticks(v) for k, v in watched.items()}
+        time.sleep(IDLE_SECONDS)
+        spent = {k: cpu_ticks(v) - before[k] for k, v in watched.items()}
+        print(f"ticks in {IDLE_SECONDS} s: {spent}")
+        assert all(ticks <= 1 for ticks in spent.values()), spent
+        # and it was not asleep for good
+        port.write(b"two")
+        peer.socket.settimeout(5)
+        peer.socket.setblocking(True)
+        assert peer.socket.recv(10) == b"two"
+        peer.socket.close()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")
@@ -157,9 +158,21 @@ def files(path):
     return sorted(str(p.relative_to(path)) for p in path.rglob("*"))
 
 
-def cgroups():
-    """Those of hosts, whoever they belong to."""
-    return {str(p) for p in Path("/sys/fs/cgroup").glob("**/auriga*")}
+def cgroups(rundir):
+    """How many there are of hosts of this runtime directory, whose hash is in their names."""
+    number = 5381
+    for c in str(rundir).encode():
+        number = (number * 33 + c) & 0xffffffff
+    # os.walk() does not mind those of others that go meanwhile
+    return sum(1 for _, names, _ in os.walk("/sys/fs/cgroup") for name in names
+               if name.startswith("auriga") and f"{number:08x}" in name)
+
+
+def difference(what, before, after):
+    if isinstance(before, list) and isinstance(after, list):
+        more, less = Counter(after) - Counter(before), Counter(before) - Counter(after)
+        return f"{what}: more: {dict(more)}, less: {dict(less)}"
+    return f"{what}: {before} became {after}"
 
 
 class Inventory:
@@ -171,6 +184,7 @@ class Inventory:
         self.threads = threads(self.manager)
         self.processes = len(descendants(self.manager))
         self.files = [f for f in files(rig.rundir) if f not in skip]
+        self.cgroups = cgroups(rig.rundir)
         self.shm = sorted(os.listdir("/dev/shm"))
         self.rss = rss_kib(self.manager)
         self.hosts = {}
@@ -188,17 +202,29 @@ class Inventory:
         """The differences to a later one, without memory, which is never quite the same."""
         mine, its = ({k: v for k, v in vars(x).items() if k not in ("rss", "hosts", "shm")}
                      for x in (self, other))
-        wrong = [f"{k}: {mine[k]} became {its[k]}" for k in mine if mine[k] != its[k]]
+        wrong = [difference(k, mine[k], its[k]) for k in mine if mine[k] != its[k]]
         wrong += [f"/dev/shm: {name}" for name in other.shm if name not in self.shm
                   and "auriga" in name]
         for name, host in self.hosts.items():
             now = other.hosts.get(name, {})
-            wrong += [f"{name}'s host: {k}: {host[k]} became {now.get(k)}"
+            wrong += [difference(f"{name}'s host: {k}", host[k], now.get(k))
                       for k in ("descriptors", "maps", "threads") if host[k] != now.get(k)]
         return wrong
 
 
-def settled(rig, manager, before, seconds=5):
+def inventory(rig, manager, seconds=10):
+    """What there is when nothing is under way: the same several times in a row."""
+    end, same, last = time.monotonic() + seconds, 0, Inventory(rig, manager)
+    while same < 3:
+        assert time.monotonic() < end, "it does not settle"
+        time.sleep(0.1)
+        now = Inventory(rig, manager)
+        same = 0 if last.same(now) else same + 1
+        last = now
+    return last
+
+
+def settled(rig, manager, before, seconds=10):
     """Wait until nothing is left of what came and went. Returns the inventory then."""
     end = time.monotonic() + seconds
     while True:

@@ -232,11 +232,12 @@ static void do_noise(struct vandal *v)
 	}
 	/* Some of it must look as if it were new. */
 	for (uint32_t i = 0; i < v->layout.entries; i++) {
-		uint32_t seq = (uint32_t)v->sent++ + 1;
+		uint32_t seq = i + 1;
 
 		memcpy(v->mem + v->layout.submit + sizeof(struct au_ring_shared) + 64 * i + 60,
 		       &seq, sizeof(seq));
 	}
+	v->sent++;
 	au_doorbell_ring(v->fds[1]);
 }
 
