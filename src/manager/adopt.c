@@ -22,11 +22,11 @@
 #define ADOPT_FILE_MAX	(64 * 1024)
 #define ADOPT_ANSWER_MS 2000
 
-static int adopt_path(const struct mgr *mgr, const char *name, char *path)
+static int adopt_path(const struct mgr *mgr, const char *name, const char *suffix, char *path)
 {
 	char relative[64], error[MGR_TEXT];
 
-	snprintf(relative, sizeof(relative), "state/%s.json", name);
+	snprintf(relative, sizeof(relative), "state/%s.%s", name, suffix);
 	return au_runtime_path(mgr->dir, relative, path, error, sizeof(error));
 }
 
@@ -81,20 +81,21 @@ void mgr_state_save(struct mgr_device *dev)
 			json_array_append_new(units, json_pack("{s:i s:s}", "index", (int)i,
 							       "class", dev->units[i].cls));
 	o = json_pack(
-		"{s:s s:o s:o s:s s:o s:b s:b s:b s:i s:i s:i s:i s:o}", "name", dev->spec.name,
+		"{s:s s:o s:o s:s s:o s:b s:b s:b s:i s:i s:i s:i s:o s:i}", "name", dev->spec.name,
 		"spec", saved_spec(&dev->spec), "driver_path", mgr_json_string(dev->driver_path),
 		"state", mgr_state_name(dev->state), "reason", mgr_json_string(dev->reason),
 		"from_config", dev->from_config, "held", dev->held, "detaching",
 		dev->provisional || (dev->state == MGR_STOPPING && dev->after == MGR_AFTER_DETACH),
 		"generation", (int)dev->generation, "restarts", (int)dev->restarts, "tokens",
-		(int)dev->budget.tokens, "slot", (int)dev->slot, "units", units);
+		(int)dev->budget.tokens, "slot", (int)dev->slot, "units", units, "clients",
+		(int)dev->client_count);
 	if (o && dev->host) {
 		json_object_set_new(o, "pid", json_integer(dev->host->pid));
 		json_object_set_new(o, "start_time",
 				    json_integer((json_int_t)dev->host->start_time));
 		json_object_set_new(o, "number", json_integer(dev->host->number));
 	}
-	err = o ? adopt_path(dev->mgr, dev->spec.name, path) : -ENOMEM;
+	err = o ? adopt_path(dev->mgr, dev->spec.name, "json", path) : -ENOMEM;
 	if (!err)
 		err = mgr_json_write_file(path, o);
 	if (err)
@@ -107,8 +108,19 @@ void mgr_state_remove(struct mgr_device *dev)
 {
 	char path[AU_PATH_MAX];
 
-	if (dev->spec.name[0] && !adopt_path(dev->mgr, dev->spec.name, path))
+	if (dev->spec.name[0] && !adopt_path(dev->mgr, dev->spec.name, "json", path))
 		unlink(path);
+	if (dev->spec.name[0] && !adopt_path(dev->mgr, dev->spec.name, "crash", path))
+		unlink(path);
+}
+
+void mgr_evidence_save(struct mgr_device *dev)
+{
+	char path[AU_PATH_MAX];
+
+	if (dev->spec.name[0] && dev->evidence &&
+	    !adopt_path(dev->mgr, dev->spec.name, "crash", path))
+		mgr_json_write_file(path, dev->evidence);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -190,7 +202,7 @@ static int saved_parse_units(const json_t *o, struct mgr_saved *saved)
 int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, char *error,
 		    size_t error_size)
 {
-	uint64_t generation, restarts, tokens, slot, pid = 0, number = 0;
+	uint64_t generation, restarts, tokens, slot, pid = 0, number = 0, clients;
 	char text[64];
 	bool known = false;
 
@@ -202,7 +214,8 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 	    !mgr_json_uint(o, "generation", INT32_MAX, &generation) ||
 	    !mgr_json_uint(o, "restarts", INT32_MAX, &restarts) ||
 	    !mgr_json_uint(o, "tokens", MGR_BUDGET_TOKENS, &tokens) ||
-	    !mgr_json_uint(o, "slot", 1000000, &slot) || saved_parse_units(o, saved))
+	    !mgr_json_uint(o, "slot", 1000000, &slot) ||
+	    !mgr_json_uint(o, "clients", MGR_CLIENTS_MAX, &clients) || saved_parse_units(o, saved))
 		return -EINVAL;
 	for (int s = MGR_CONFIGURED; s <= MGR_DETACHED; s++) {
 		if (!strcmp(text, mgr_state_name((enum mgr_state)s))) {
@@ -227,6 +240,7 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 	saved->slot = (unsigned int)slot;
 	saved->pid = (pid_t)pid;
 	saved->number = (unsigned int)number;
+	saved->clients = (unsigned int)clients;
 	if (saved_parse_spec(json_object_get(o, "spec"), name, &saved->spec, error, error_size)) {
 		mgr_spec_clear(&saved->spec);
 		return -EINVAL;
@@ -391,6 +405,8 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 	memcpy(dev->units, saved->units, sizeof(dev->units));
 	dev->unit_count = saved->unit_count;
 	mgr_units_changed(dev);
+	if (!adopt_path(mgr, name, "crash", error)) /* as large as a path */
+		dev->evidence = mgr_json_read_file(error, ADOPT_FILE_MAX);
 	switch (saved->state) {
 	case MGR_STARTING:
 	case MGR_RUNNING:
@@ -398,6 +414,7 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 		err = lives ? adopt_host(dev, saved) : -ESRCH;
 		if (err && lives)
 			adopt_kill(saved->pid, saved->start_time);
+		dev->awaited = saved->clients;
 		mgr_device_adopting(dev, !err, ADOPT_ANSWER_MS);
 		break;
 	default:
@@ -428,7 +445,7 @@ void mgr_adopt_all(struct mgr *mgr)
 			continue;
 		memcpy(name, entry->d_name, length - 5);
 		name[length - 5] = 0;
-		if (adopt_path(mgr, name, file))
+		if (adopt_path(mgr, name, "json", file))
 			continue;
 		o = mgr_json_read_file(file, ADOPT_FILE_MAX);
 		if (!o || mgr_saved_parse(o, name, &saved, error, sizeof(error))) {

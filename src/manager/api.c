@@ -144,6 +144,11 @@ static void api_attach(struct mgr_call *call)
 		return;
 	mgr_spec_init(&spec, mgr->idle_ms);
 	err = api_spec(&spec, o, error, sizeof(error));
+	if (!err && spec.policy.without && call->peer_uid != geteuid()) {
+		err = -EPERM;
+		snprintf(error, sizeof(error),
+			 "only the manager's own user may leave out layers of the sandbox");
+	}
 	if (!err)
 		err = mgr_device_create(mgr, &spec, by_path, &dev, error, sizeof(error));
 	json_decref(o);

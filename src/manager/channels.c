@@ -3,6 +3,7 @@
  * Channels across the lives of hosts. Rings are made anew for each host; the pool stays as long as
  * the client. A channel whose client has gone stays until the host has let go of its pool.
  */
+#include "auriga/auriga.h"
 #include "manager/clients.h"
 #include "manager/json.h"
 
@@ -14,7 +15,8 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-#define CHANNEL_PAGE 4096u
+#define CHANNEL_PAGE	4096u
+#define CHANNEL_SAVE_MS 5 /* how many there are may wait */
 
 static bool channel_host_ready(const struct mgr_device *dev)
 {
@@ -103,7 +105,7 @@ int mgr_channel_new(struct mgr_client *client, unsigned int unit, char *error, s
 	ch->unit = unit;
 	ch->depth = channel_depth(hello->depth);
 	ch->buffer_size = hello->buffer_size;
-	ch->flags = hello->flags & AU_HM_REPLAYS ? 0 : hello->flags;
+	ch->flags = hello->flags & AU_OPEN_QUIET;
 	if (returned) {
 		memcpy(ch->token, hello->token, sizeof(ch->token));
 		ch->lived = true;
@@ -218,6 +220,7 @@ static void channel_tell(struct mgr_channel *ch, uint16_t flags)
 	ch->pool_known = true;
 	ch->fault = false;
 	channel_close_ends(ch);
+	au_loop_timer_set(dev->mgr->loop, &dev->save, CHANNEL_SAVE_MS);
 }
 
 void mgr_channel_up(struct mgr_channel *ch)

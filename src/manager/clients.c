@@ -152,6 +152,8 @@ static void client_rejoin(struct mgr_client *client)
 		mgr_client_error(client, err, error);
 	else if (dev->state == MGR_RUNNING)
 		mgr_channel_up(client->channel);
+	else if (dev->state == MGR_RESTARTING)
+		mgr_device_rejoined(dev);
 	else
 		mgr_device_want(dev);
 }

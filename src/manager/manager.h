@@ -254,6 +254,7 @@ struct mgr_recovery {
  * @forgotten: in no list any more; freed by the next turn of the loop.
  * @after: what to do when the host is down.
  * @evidence: of the last death, JSON.
+ * @awaited: clients that had it open when manager and host died.
  */
 struct mgr_device {
 	struct mgr *mgr;
@@ -315,6 +316,7 @@ struct mgr_device {
 	json_t *layers;
 	json_t *evidence;
 	struct au_list calls;
+	unsigned int awaited;
 };
 
 /** mgr_device_create - make a device of a checked spec; takes over its params on success. Where
@@ -369,6 +371,8 @@ void mgr_device_timers(struct mgr_device *dev);
 /** mgr_device_adopting - from before our time: its host @lives and has @timeout_ms to answer; or it
  * died, and is started again when clients have had time to come back. */
 void mgr_device_adopting(struct mgr_device *dev, bool lives, uint32_t timeout_ms);
+/** mgr_device_rejoined - one of the clients that a dead host had is back. */
+void mgr_device_rejoined(struct mgr_device *dev);
 /** mgr_device_adopted - a host from before our time serves it. */
 void mgr_device_adopted(struct mgr_device *dev);
 /** mgr_device_restore - from before our time, without a host. */
@@ -445,6 +449,8 @@ void mgr_clients_free(struct mgr_device *dev);
 
 /** mgr_state_save - write RUNDIR/state/NAME.json. */
 void mgr_state_save(struct mgr_device *dev);
+/** mgr_evidence_save - write RUNDIR/state/NAME.crash: it outlives the manager. */
+void mgr_evidence_save(struct mgr_device *dev);
 /** mgr_state_remove - the device is forgotten. */
 void mgr_state_remove(struct mgr_device *dev);
 /** struct mgr_saved - a state file, checked. */
@@ -460,6 +466,7 @@ struct mgr_saved {
 	pid_t pid;
 	uint64_t start_time;
 	unsigned int number;
+	unsigned int clients;
 	unsigned int unit_count;
 	struct mgr_unit units[MGR_UNITS];
 };

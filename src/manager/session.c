@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OPEN_RETRY_MS 5
+#define OPEN_RETRY_MS 1
 
 struct mgr_open_job {
 	char address[MGR_ADDRESS];

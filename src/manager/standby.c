@@ -6,7 +6,7 @@
  */
 #include "manager/manager.h"
 
-#define STANDBY_AGAIN_MS 300  /* after it was taken: the one who took it needs the processor */
+#define STANDBY_AGAIN_MS 100  /* after it was taken: the one who took it needs the processor */
 #define STANDBY_LOST_MS	 5000 /* after it died by itself */
 
 static bool standby_wanted(const struct mgr *mgr)

@@ -857,6 +857,50 @@ def test_hostile_state_files(manager):
     victim.wait()
 
 
+def test_evidence_and_quarantine_outlive_the_manager(manager):
+    with pytest.raises(Refused, match="quarantined"):
+        manager.attach(name="bad", params=["fail=3"])
+    evidence = manager.get("/v1/devices/bad/crash")
+    time.sleep(0.05)
+    manager.kill()
+    manager.start()
+    assert manager.state("bad") == "quarantined"
+    assert manager.get("/v1/devices/bad/crash") == evidence
+    manager.detach("bad")
+    assert not list((manager.rundir / "state").iterdir())
+
+
+def children(manager):
+    pid = manager.process.pid
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_host_stands_by(manager, make, tmp_path):
+    assert children(manager) == []
+    device = manager.attach()["pid"]
+    wait_for(lambda: len(children(manager)) == 2, 3, "another host")
+    standby = next(pid for pid in children(manager) if pid != device)
+    os.kill(device, signal.SIGKILL)
+    wait_for(lambda: manager.row("raw0")["pid"] == standby, 2, "it takes over")
+    wait_for(lambda: len(children(manager)) == 2, 3, "another host")
+    # Its own death is nothing to anybody; it is an orphan's end when the manager dies.
+    standby = next(pid for pid in children(manager) if pid != manager.row("raw0")["pid"])
+    os.kill(standby, signal.SIGKILL)
+    wait_for(lambda: len(children(manager)) == 1, 2, "it is gone")
+    manager.call("POST", "/v1/devices/raw0/restart", {})
+    wait_for(lambda: len(children(manager)) == 2, 3, "another host")
+    standby = next(pid for pid in children(manager) if pid != manager.row("raw0")["pid"])
+    manager.kill()
+    wait_for(lambda: ended(standby), 2, "the orphan")
+    manager.start()
+    manager.detach("raw0")
+    wait_for(lambda: children(manager) == [], 2, "nobody is left")
+    other = make("--no-standby", dir=tmp_path)
+    other.attach()
+    time.sleep(0.5)
+    assert len(children(other)) == 1
+
+
 def test_sigterm_takes_everything_down(make, rundir, tmp_path):
     (tmp_path / "devices.d").mkdir()
     (tmp_path / "devices.d/kept.conf").write_text("[device]\ndriver = t-echo\naddress = virtual\n")

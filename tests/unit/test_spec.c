@@ -150,7 +150,8 @@ static const char good_state[] =
 	"\"verify\":\"no\",\"mode\":\"660\"},\"sandbox\":{\"landlock\":\"no\"}},"
 	"\"driver_path\":\"/d/uart16550.so\",\"state\":\"running\",\"reason\":\"\","
 	"\"from_config\":false,\"held\":true,\"detaching\":false,\"generation\":7,"
-	"\"restarts\":6,\"tokens\":3,\"slot\":2,\"units\":[{\"index\":0,\"class\":\"serial\"},"
+	"\"restarts\":6,\"tokens\":3,\"slot\":2,\"clients\":1,\"units\":[{\"index\":0,\"class\":"
+	"\"serial\"},"
 	"{\"index\":3,\"class\":\"serial\"}],\"pid\":4242,\"start_time\":99,\"number\":5}";
 
 static int parse_state(const char *text, struct mgr_saved *saved)

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts of a device's life: device.c decides what state it is in, start.c brings it up,
+ * events.c hears what its host says and how it died.
+ */
+#ifndef AU_MANAGER_DEVICE_H
+#define AU_MANAGER_DEVICE_H
+
+#include "manager/manager.h"
+
+/** mgr_device_set - the one place where the state changes: history, log, state file, waiters. */
+void mgr_device_set(struct mgr_device *dev, enum mgr_state state, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/** mgr_device_coming_up - on the way from nothing, or from a death. */
+static inline bool mgr_device_coming_up(const struct mgr_device *dev)
+{
+	return dev->state == MGR_STARTING || dev->state == MGR_RESTARTING;
+}
+/** mgr_device_begin - start a host; the state is STARTING or RESTARTING. */
+void mgr_device_begin(struct mgr_device *dev);
+/** mgr_device_release - give back what a running device holds: claim, session, socket. */
+void mgr_device_release(struct mgr_device *dev);
+/** mgr_device_drop_host - let go of a host that never had anything of the device. */
+void mgr_device_drop_host(struct mgr_device *dev);
+/** mgr_device_failed - it failed, and there is nothing left of its host: start it again at once,
+ * later, or never. @charge: to its budget. */
+void mgr_device_failed(struct mgr_device *dev, bool charge, const char *text);
+/** mgr_device_stop - in order; @after says what follows. */
+void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *reason);
+/** mgr_device_stopped - it has. */
+void mgr_device_stopped(struct mgr_device *dev);
+/** mgr_device_forget - gone for everybody at once; freed by the next turn of the loop. */
+void mgr_device_forget(struct mgr_device *dev);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bringing a device up: claim it, open its session and start its host at the same time, hand one to
+ * the other. Whatever fails here in order is a refusal, with one line.
+ */
+#include "base/claim.h"
+#include "base/cleanup.h"
+#include "manager/device.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* --------------------------------------------------------- what it lives on */
+
+void mgr_device_release(struct mgr_device *dev)
+{
+	char path[AU_PATH_MAX];
+	char name[48], error[MGR_TEXT];
+
+	mgr_close(&dev->claim_fd);
+	mgr_close(&dev->host_listen_fd);
+	snprintf(name, sizeof(name), "hosts/%s", dev->spec.name);
+	if (dev->spec.name[0] && !au_runtime_path(dev->mgr->dir, name, path, error, sizeof(error)))
+		unlink(path);
+	mgr_close(&dev->session.fd);
+	dev->session_ready = false;
+}
+
+static int device_claim(struct mgr_device *dev, char *error, size_t size)
+{
+	char who[64];
+	int fd;
+
+	if (dev->claim_fd >= 0 || dev->ids.virtual_device)
+		return 0;
+	snprintf(who, sizeof(who), "aurigad%s%s", dev->spec.name[0] ? " " : "", dev->spec.name);
+	fd = au_claim(dev->mgr->dir, dev->spec.address, who, error, size);
+	if (fd < 0)
+		return fd;
+	dev->claim_fd = fd;
+	return 0;
+}
+
+/* Memory that outlives hosts: class state, and what the driver wants retained. */
+static int device_memory(struct mgr_device *dev, char *error, size_t size)
+{
+	int fd;
+
+	/* A host that was never ready may have written to what the next one takes for new. */
+	if (dev->state_fresh)
+		mgr_close(&dev->state_fd);
+	if (dev->retained_fresh)
+		mgr_close(&dev->retained_fd);
+	if (dev->state_fd < 0) {
+		fd = au_memfd_sealed("auriga-state", AU_STATE_SIZE);
+		if (fd < 0)
+			goto failed;
+		dev->state_fd = fd;
+		dev->state_fresh = true;
+	}
+	if (dev->retained_fd >= 0 && (dev->retained_version != dev->note.retain_version ||
+				      dev->retained_bytes != dev->note.retain_bytes))
+		mgr_close(&dev->retained_fd);
+	if (dev->retained_fd < 0 && dev->note.retain_bytes) {
+		fd = au_memfd_sealed("auriga-retained", dev->note.retain_bytes);
+		if (fd < 0)
+			goto failed;
+		dev->retained_fd = fd;
+		dev->retained_fresh = true;
+		dev->retained_version = dev->note.retain_version;
+		dev->retained_bytes = dev->note.retain_bytes;
+	}
+	return 0;
+failed:
+	snprintf(error, size, "no memory for it: %s", strerror(-fd));
+	return fd;
+}
+
+/* Where a new manager will find the host. Bound by us: the host sees no file system. */
+static int device_host_socket(struct mgr_device *dev, char *error, size_t size)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char path[AU_PATH_MAX], name[48];
+	AU_CLEANUP_FD int fd = -1;
+	int err;
+
+	if (dev->host_listen_fd >= 0)
+		return 0;
+	snprintf(name, sizeof(name), "hosts/%s", dev->spec.name);
+	err = au_runtime_path(dev->mgr->dir, name, path, error, size);
+	if (!err)
+		err = au_socket_path_check(path, error, size);
+	if (err)
+		return err;
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 4)) {
+		err = -errno;
+		snprintf(error, size, "%s: %s", path, strerror(-err));
+		return err;
+	}
+	dev->host_listen_fd = au_take_fd(&fd);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- coming up */
+
+/* A host that the device does not wait for any more: it never had anything of the device. */
+void mgr_device_drop_host(struct mgr_device *dev)
+{
+	struct mgr_host *host = dev->host;
+
+	if (!host)
+		return;
+	dev->host = NULL;
+	mgr_host_kill(host, MGR_VERDICT_NONE, "%s", "");
+	host->dev = NULL;
+	au_watch_remove(&host->control_watch);
+	au_list_add_tail(&dev->mgr->dying, &host->node);
+}
+
+/*
+ * The start was refused, in order: wrong parameters, no server, a device that is not there. The
+ * first start is given up at once, for somebody waits for the answer; a restart is tried again.
+ */
+void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text)
+{
+	char line[MGR_TEXT];
+
+	snprintf(line, sizeof(line), "%s", text); /* may be in what is released now */
+	au_loop_timer_cancel(&dev->deadline);
+	mgr_device_drop_host(dev);
+	mgr_open_cancel(dev->open_job);
+	dev->open_job = NULL;
+	mgr_close(&dev->session.fd);
+	dev->session_ready = false;
+	dev->error = error;
+	if (dev->state == MGR_RESTARTING) {
+		mgr_device_failed(dev, true, line);
+		return;
+	}
+	mgr_device_release(dev);
+	mgr_device_set(dev, MGR_CONFIGURED, "%s", line);
+	mgr_clients_refuse(dev, error, line);
+	if (dev->provisional)
+		mgr_device_forget(dev);
+}
+
+/* Everything is there: tell the host. */
+static void device_go(struct mgr_device *dev)
+{
+	bool hardware = !dev->ids.virtual_device;
+	char error[MGR_TEXT], who[48];
+	int err;
+
+	if (!dev->host || dev->host->state != MGR_HOST_SPAWNED || !dev->session_ready)
+		return;
+	err = mgr_host_start(dev->host, hardware ? &dev->session.session : NULL, dev->session.fd,
+			     error, sizeof(error));
+	if (err) {
+		mgr_device_start_failed(dev, err, error);
+		return;
+	}
+	/* The host has it now, alone: when it dies, the server sees the end of the stream. */
+	mgr_close(&dev->session.fd);
+	dev->current.started_ns = au_monotonic_ns();
+	mgr_channels_reopen(dev);
+	if (dev->claim_fd >= 0) {
+		snprintf(who, sizeof(who), "auriga-host %s", dev->spec.name);
+		au_claim_update(dev->claim_fd, (int)dev->host->pid, who);
+	}
+}
+
+static int device_spawn(struct mgr_device *dev, char *error, size_t size)
+{
+	int err = device_memory(dev, error, size);
+
+	if (!err)
+		err = mgr_device_uid(dev, error, size);
+	if (!err)
+		err = device_host_socket(dev, error, size);
+	if (!err)
+		err = mgr_host_spawn(dev, &dev->host, error, size);
+	if (err)
+		return err;
+	dev->current.spawned_ns = au_monotonic_ns();
+	/* A manager that comes after us must know this process. */
+	mgr_state_save(dev);
+	return 0;
+}
+
+/* What the device is decides which driver runs it. */
+static int device_identify(struct mgr_device *dev, char *error, size_t size)
+{
+	AU_CLEANUP_FREE struct mgr_candidate *candidates = NULL;
+	int fit;
+
+	mgr_drivers_scan(&dev->mgr->drivers);
+	fit = mgr_match(&dev->mgr->drivers, &dev->ids, &candidates);
+	if (fit <= 0) {
+		snprintf(
+			error, size,
+			"%s: no driver fits PCI %04x:%04x, class %06x: 'auriga why %.60s' says why",
+			dev->spec.address, dev->ids.vendor, dev->ids.device, dev->ids.class_code,
+			dev->spec.address);
+		return -ENOENT;
+	}
+	return mgr_device_set_driver(dev, candidates[0].driver->path, error, size);
+}
+
+static void device_session(void *context, struct mgr_open_result *result)
+{
+	struct mgr_device *dev = context;
+	char error[MGR_TEXT];
+	int err = 0;
+
+	dev->open_job = NULL;
+	if (result->fd < 0) {
+		mgr_device_start_failed(dev, result->fd, result->error);
+		return;
+	}
+	mgr_close(&dev->session.fd);
+	dev->session = *result;
+	result->fd = -1;
+	dev->session_ready = true;
+	dev->current.session_ns = au_monotonic_ns();
+	dev->ids.vendor = (uint16_t)(dev->session.session.vendor_device >> 16);
+	dev->ids.device = (uint16_t)dev->session.session.vendor_device;
+	dev->ids.class_code = dev->session.session.class_code;
+	dev->ids_known = true;
+	if (!dev->driver_path[0])
+		err = device_identify(dev, error, sizeof(error));
+	if (!err && !dev->host)
+		err = device_spawn(dev, error, sizeof(error));
+	if (err)
+		mgr_device_start_failed(dev, err, error);
+	else
+		device_go(dev);
+}
+
+/* Start: the session and the host at the same time. */
+void mgr_device_begin(struct mgr_device *dev)
+{
+	char error[MGR_TEXT] = "";
+	int err;
+
+	dev->generation++;
+	dev->error = 0;
+	dev->refused[0] = 0;
+	dev->current.generation = dev->generation;
+	au_loop_timer_set(dev->mgr->loop, &dev->deadline, MGR_START_MS);
+	err = device_claim(dev, error, sizeof(error));
+	if (!err && !dev->ids.virtual_device) {
+		dev->session_ready = false;
+		dev->open_job = mgr_open_start(dev->mgr, dev->spec.address, device_session, dev);
+		if (!dev->open_job) {
+			err = -ENOMEM;
+			snprintf(error, sizeof(error), "no thread to open %s", dev->spec.address);
+		}
+	} else {
+		dev->session_ready = true;
+	}
+	if (!err && dev->driver_path[0])
+		err = device_spawn(dev, error, sizeof(error));
+	if (err)
+		mgr_device_start_failed(dev, err, error);
+	else
+		device_go(dev);
+}
