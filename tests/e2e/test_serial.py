@@ -50,9 +50,11 @@ def duplex(port, peer, amount):
                 return
             got.extend(data)
 
-    peer.send(back)
     thread = threading.Thread(target=reader)
     thread.start()
+    # The far end starts when it hears something: what came before the open is discarded by it.
+    answer = threading.Thread(target=peer.send_after, args=(1, back))
+    answer.start()
     for i in range(0, amount, 4096):
         port.write(out[i:i + 4096])
     port.flush()
