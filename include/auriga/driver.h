@@ -114,7 +114,9 @@ struct au_request;
  * @AU_POWER_D0: working.
  * @AU_POWER_D3: low power; registers may have lost their content.
  * @AU_POWER_OFF: first start, or final stop.
- * @AU_POWER_FAILED: only as "from": the driver's previous host died. Class settings are restored.
+ * @AU_POWER_FAILED: only as "from": an earlier host died, or was restarted while clients had the
+ *	device open: it is in any state, and what it holds for them is still good. Class settings
+ *	are restored.
  */
 enum au_power {
 	AU_POWER_D0 = 0,

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* The name of a claim's file: readable, and different for different addresses. */
 static void claim_name(const char *address, char *name, size_t size)
@@ -60,6 +61,19 @@ int au_claim_update(int claim, int pid, const char *who)
 	return 0;
 }
 
+int au_claim_check(const char *dir, int claim)
+{
+	char path[AU_PATH_MAX + 8];
+	struct stat file, claims;
+
+	snprintf(path, sizeof(path), "%s/claims", dir);
+	if (lstat(path, &claims) != 0 || fstat(claim, &file) != 0)
+		return -errno;
+	return S_ISREG(file.st_mode) && file.st_dev == claims.st_dev && file.st_uid == geteuid()
+		       ? 0
+		       : -EPERM;
+}
+
 int au_claim(const char *dir, const char *address, const char *who, char *error, size_t error_size)
 {
 	char path[AU_PATH_MAX + 8], name[100], holder[160];
@@ -77,11 +91,17 @@ int au_claim(const char *dir, const char *address, const char *who, char *error,
 		snprintf(error, error_size, "%s/claims: the path is too long", dir);
 		return -ENAMETOOLONG;
 	}
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
 		err = -errno;
 		snprintf(error, error_size, "%s: cannot be claimed: %s: %s", address, path,
 			 strerror(-err));
+		return err;
+	}
+	/* Whoever can open it, if only to read, could lock it: nobody else may. */
+	if (fchmod(fd, 0600) != 0) {
+		err = -errno;
+		snprintf(error, error_size, "%s: %s", path, strerror(-err));
 		return err;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {

@@ -21,6 +21,12 @@
  */
 int au_claim(const char *dir, const char *address, const char *who, char *error, size_t error_size);
 
+/**
+ * au_claim_check - whether a descriptor that came from elsewhere can be a claim under @dir: a file
+ * of ours there. Return: 0 or -EPERM.
+ */
+int au_claim_check(const char *dir, int claim);
+
 /** au_claim_update - say who holds a claim now (after it was passed on). */
 int au_claim_update(int claim, int pid, const char *who);
 

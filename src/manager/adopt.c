@@ -4,6 +4,7 @@
  * device, replaced at each change; the rest a living host tells. A new manager takes over the hosts
  * that live, starts those again that died meanwhile, and touches no healthy device.
  */
+#include "base/claim.h"
 #include "base/cleanup.h"
 #include "manager/json.h"
 #include "manager/manager.h"
@@ -21,6 +22,7 @@
 
 #define ADOPT_FILE_MAX	(64 * 1024)
 #define ADOPT_ANSWER_MS 2000
+#define ADOPT_AHEAD	1000u /* generations that a host may know more of than its state file */
 
 static int adopt_path(const struct mgr *mgr, const char *name, const char *suffix, char *path)
 {
@@ -329,6 +331,9 @@ static int adopt_memory(struct mgr_device *dev, const json_t *map, int fds[AU_MS
 	dev->claim_fd = adopt_fd(map, "claim", fds);
 	dev->retained_version = dev->note.retain_version;
 	dev->retained_bytes = dev->note.retain_bytes;
+	if (dev->claim_fd >= 0 ? au_claim_check(dev->mgr->dir, dev->claim_fd)
+			       : !dev->ids.virtual_device)
+		return -EPROTO;
 	if (au_memfd_check(dev->state_fd, AU_STATE_SIZE))
 		return -EPROTO;
 	if (dev->retained_fd >= 0 && au_memfd_check(dev->retained_fd, dev->note.retain_bytes))
@@ -351,8 +356,10 @@ int mgr_adopted(struct mgr_device *dev, const char *text, int fds[AU_MSG_FDS])
 	channels = json_object_get(o, "channels");
 	gone = json_object_get(o, "gone");
 	if (!mgr_json_text(o, "name", name, sizeof(name)) || strcmp(name, dev->spec.name) ||
-	    !mgr_json_uint(o, "generation", INT32_MAX, &generation) || !json_is_array(channels) ||
-	    json_array_size(channels) > MGR_CLIENTS_MAX)
+	    !mgr_json_uint(o, "generation", INT32_MAX, &generation) ||
+	    generation < dev->generation || generation > dev->generation + ADOPT_AHEAD ||
+	    !json_is_array(channels) ||
+	    json_array_size(channels) > MGR_CHANNELS_MAX + MGR_CLIENTS_MAX)
 		err = -EPROTO;
 	if (!err)
 		err = adopt_memory(dev, json_object_get(o, "fds"), fds);
@@ -415,7 +422,9 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 		if (err && lives)
 			adopt_kill(saved->pid, saved->start_time);
 		dev->awaited = saved->clients;
-		mgr_device_adopting(dev, !err, ADOPT_ANSWER_MS);
+		/* One that was just starting answers when it is up. */
+		mgr_device_adopting(dev, !err,
+				    saved->state == MGR_RUNNING ? ADOPT_ANSWER_MS : MGR_START_MS);
 		break;
 	default:
 		if (lives)

@@ -63,7 +63,7 @@ static struct mgr_channel *channel_alloc(struct mgr_device *dev)
 	return ch;
 }
 
-static uint32_t channel_depth(uint32_t wanted)
+uint32_t mgr_channel_depth(uint32_t wanted)
 {
 	uint32_t depth = 2;
 
@@ -77,6 +77,30 @@ static size_t channel_pool_size(const struct mgr_channel *ch)
 	size_t size = (size_t)ch->depth * ch->buffer_size;
 
 	return (size + CHANNEL_PAGE - 1) & ~(size_t)(CHANNEL_PAGE - 1);
+}
+
+/* Channels whose clients have gone count until the host lets go of them. */
+static int channel_check_room(struct mgr_device *dev, char *error, size_t error_size)
+{
+	unsigned int count = 0;
+	size_t size = 0;
+
+	au_list_for_each (node, &dev->channels) {
+		count++;
+		size += channel_pool_size(AU_CONTAINER(node, struct mgr_channel, node));
+	}
+	if (count > MGR_CHANNELS_MAX) {
+		snprintf(error, error_size, "this device has as many clients as it may");
+		return -EAGAIN;
+	}
+	if (size > MGR_POOLS_MAX) {
+		snprintf(error, error_size,
+			 "the device's clients would have more than the %u MiB of buffers that "
+			 "they may have together: use fewer, or smaller ones",
+			 MGR_POOLS_MAX >> 20);
+		return -E2BIG;
+	}
+	return 0;
 }
 
 /* A pool that a client brings back was ours once; whether this one was is not for it to say. */
@@ -103,9 +127,14 @@ int mgr_channel_new(struct mgr_client *client, unsigned int unit, char *error, s
 	if (!ch)
 		return -ENOMEM;
 	ch->unit = unit;
-	ch->depth = channel_depth(hello->depth);
+	ch->depth = mgr_channel_depth(hello->depth);
 	ch->buffer_size = hello->buffer_size;
 	ch->flags = hello->flags & AU_OPEN_QUIET;
+	err = channel_check_room(client->dev, error, error_size);
+	if (err) {
+		mgr_channel_free(ch);
+		return err;
+	}
 	if (returned) {
 		memcpy(ch->token, hello->token, sizeof(ch->token));
 		ch->lived = true;
@@ -174,7 +203,7 @@ static int channel_open(struct mgr_channel *ch)
 
 	if (ch->rings_fd < 0) {
 		err = channel_make(ch);
-		ch->id = ++dev->mgr->next_channel;
+		ch->id = ++dev->next_channel;
 	}
 	if (err)
 		return err;
@@ -424,8 +453,8 @@ int mgr_channel_adopt(struct mgr_device *dev, const json_t *object)
 	ch->buffer_size = (uint32_t)buffer_size;
 	memcpy(ch->token, token, sizeof(ch->token));
 	ch->opened = ch->told = true;
-	if (dev->mgr->next_channel < ch->id)
-		dev->mgr->next_channel = ch->id;
+	if (dev->next_channel < ch->id)
+		dev->next_channel = ch->id;
 	au_loop_timer_set(dev->mgr->loop, &ch->rejoin, MGR_REJOIN_MS);
 	return 0;
 }

@@ -109,7 +109,7 @@ static int client_check(const struct au_cm_hello *hello, char *error, size_t siz
 			 hello->depth, hello->buffer_size, AU_WIRE_DEPTH_MAX, AU_WIRE_BUFFER_MAX);
 		return -EINVAL;
 	}
-	if ((uint64_t)hello->depth * hello->buffer_size > MGR_POOL_MAX) {
+	if ((uint64_t)mgr_channel_depth(hello->depth) * hello->buffer_size > MGR_POOL_MAX) {
 		snprintf(error, size,
 			 "depth %u with buffers of %u bytes: more than the %u MiB that one client "
 			 "may have",

@@ -34,6 +34,8 @@ void mgr_client_drop(struct mgr_client *client);
 /** mgr_client_error - say why, and end the connection. */
 void mgr_client_error(struct mgr_client *client, int error, const char *text);
 
+/** mgr_channel_depth - a depth that is wanted, as it will be. */
+uint32_t mgr_channel_depth(uint32_t wanted);
 /** mgr_channel_new - for a greeted client: make the pool, or take the one that it has. */
 int mgr_channel_new(struct mgr_client *client, unsigned int unit, char *error, size_t error_size);
 /** mgr_channel_find - by token, or NULL. */

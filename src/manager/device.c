@@ -227,6 +227,8 @@ void mgr_device_stopped(struct mgr_device *dev)
 	case MGR_AFTER_RESTART:
 		memset(&dev->current, 0, sizeof(dev->current));
 		dev->restarts++;
+		/* What clients have on its way through the device is as good as after a death. */
+		dev->from_failed = dev->client_count > 0;
 		mgr_device_set(dev, MGR_RESTARTING, "restart was asked for");
 		mgr_device_begin(dev);
 		break;

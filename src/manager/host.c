@@ -18,7 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HOST_MEMORY	   (256ull << 20) /* of its cgroup */
+/* Of its cgroup. Whoever touches a page of a pool first pays for it: that can be the host. */
+#define HOST_MEMORY	   ((256ull << 20) + MGR_POOLS_MAX)
 #define HOST_PROCESSES	   64
 #define HOST_MESSAGES_ONCE 32 /* read per wake-up, so that a flood disturbs nobody else */
 #define HOST_LOG_BURST	   20 /* lines, refilled once a second */

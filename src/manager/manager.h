@@ -30,22 +30,24 @@ struct mgr_device;
 struct mgr_open_job;
 struct mgr_listener;
 
-#define MGR_UNITS	16
-#define MGR_TEXT	320
-#define MGR_HISTORY	32
-#define MGR_RECOVERIES	32
-#define MGR_CLIENTS_MAX 200	    /* connections per device */
-#define MGR_POOL_MAX	(64u << 20) /* bytes of one client's pool */
-#define MGR_BEAT_MS	300	    /* between signs of life */
-#define MGR_HANG_MS	600	    /* a beat unanswered for so long is a hang */
-#define MGR_START_MS	10000	    /* from spawn to AU_HM_READY */
-#define MGR_STOP_MS	5000	    /* from AU_HM_STOP to exit */
-#define MGR_OPEN_MS	2000	    /* to open a session with a device server */
-#define MGR_HELLO_MS	5000	    /* from connect to hello */
-#define MGR_REJOIN_MS	5000	    /* for clients after the manager's death */
-#define MGR_UID_FIRST	1900000000u /* default range of hosts' uids */
-#define MGR_UID_COUNT	1000u
-#define MGR_UID_RANGES	200000u /* one for each runtime directory */
+#define MGR_UNITS	 16
+#define MGR_TEXT	 320
+#define MGR_HISTORY	 32
+#define MGR_RECOVERIES	 32
+#define MGR_CLIENTS_MAX	 200	      /* connections per device */
+#define MGR_CHANNELS_MAX 240	      /* ... with those that are being closed */
+#define MGR_POOL_MAX	 (64u << 20)  /* bytes of one client's pool */
+#define MGR_POOLS_MAX	 (256u << 20) /* bytes of all pools of a device */
+#define MGR_BEAT_MS	 300	      /* between signs of life */
+#define MGR_HANG_MS	 600	      /* a beat unanswered for so long is a hang */
+#define MGR_START_MS	 10000	      /* from spawn to AU_HM_READY */
+#define MGR_STOP_MS	 5000	      /* from AU_HM_STOP to exit */
+#define MGR_OPEN_MS	 2000	      /* to open a session with a device server */
+#define MGR_HELLO_MS	 5000	      /* from connect to hello */
+#define MGR_REJOIN_MS	 5000	      /* for clients after the manager's death */
+#define MGR_UID_FIRST	 1900000000u  /* default range of hosts' uids */
+#define MGR_UID_COUNT	 1000u
+#define MGR_UID_RANGES	 200000u /* one for each runtime directory */
 
 /**
  * struct mgr - the manager.
@@ -77,7 +79,6 @@ struct mgr {
 	struct au_watch signals;
 	int signal_fd;
 	struct au_loop_timer stop_timer;
-	uint32_t next_channel;
 	unsigned int next_slot;
 	unsigned int next_number;
 	struct mgr_host *standby;
@@ -286,6 +287,7 @@ struct mgr_device {
 	int host_listen_fd;
 	struct au_list clients;
 	struct au_list channels;
+	uint32_t next_channel;
 	unsigned int client_count;
 
 	struct mgr_host *host;

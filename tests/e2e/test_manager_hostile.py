@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The manager against those whom it serves: nobody makes it wait, and nobody takes it down."""
 
+import json
 import os
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
@@ -84,3 +86,54 @@ def test_down_while_somebody_waits(manager, tmp_path):
     assert manager.process.wait(10) == 0, manager.log()
     connection.close()
     silent.close()
+
+
+def refusal(client):
+    """The error that the manager answers, or None."""
+    data = client.recv(4096)
+    return data[20:].split(b"\0")[0].decode() if struct.unpack_from("<IHH", data)[2] == 4 else None
+
+
+def test_pools_are_bounded_by_client_and_by_device(manager):
+    manager.attach()
+    # 513 becomes 1024: twice what it seems to be.
+    client = connect(manager, "raw0")
+    client.send(hello(depth=513, buffer_size=130048))
+    assert "64 MiB" in refusal(client)
+    greedy = [connect(manager, "raw0") for _ in range(5)]
+    for client in greedy:
+        client.send(hello(depth=64, buffer_size=1 << 20))
+    answers = [refusal(client) for client in greedy]
+    assert answers[:4] == [None] * 4 and "256 MiB" in answers[4]
+    for client in greedy:
+        client.close()
+    report = manager.client("raw0", "load", 0.2, 4).report()
+    assert report["errors"] == 0
+
+
+ASK = """
+import http.client, json, socket, sys
+connection = http.client.HTTPConnection("auriga")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(sys.argv[1])
+connection.request("POST", "/v1/devices", sys.argv[2])
+answer = connection.getresponse()
+print(answer.status, answer.read().decode())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_only_the_managers_user_weakens_a_sandbox(manager):
+    path = manager.rundir / "control.sock"
+    manager.rundir.chmod(0o755)
+    path.chmod(0o666)  # as for a group that may attach devices
+    body = {"driver": "t-echo", "address": "virtual"}
+
+    def ask(**more):
+        done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                               "/usr/bin/python3", "-c", ASK, path, json.dumps({**body, **more})],
+                              capture_output=True, text=True, check=True, timeout=30)
+        return done.stdout
+    answer = ask(sandbox={"seccomp": "no"})
+    assert answer.startswith("403") and "sandbox" in answer
+    assert ask().startswith("201")

@@ -219,6 +219,28 @@ def test_settings_come_back_without_a_dtr_glitch(rig):
     peer.close()
 
 
+def test_restart_on_request_keeps_what_is_in_the_device(rig):
+    """It is not a first start: neither do the FIFOs lose what is in them, nor does DTR fall."""
+    log = rig.rundir / "registers.log"
+    target, far = uart(rig, "process", log=log)
+    rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)
+    peer = Peer(far)
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=10) as port:
+        port.write(b"before")
+        assert peer.wait(6, 10) == b"before"
+        mark = len(log.read_text().splitlines())
+        rig.auriga("restart", target)
+        port.write(b"after")
+        assert peer.wait(11, 10) == b"beforeafter"
+        lines = [line.split() for line in log.read_text().splitlines()[mark:]]
+    writes = [(int(l[4], 0), int(l[6], 0)) for l in lines if l[2] == "w" and l[3] == "bar0"]
+    fcr = [value for offset, value in writes if offset == 2]
+    mcr = [value for offset, value in writes if offset == 4]
+    assert fcr and all(value & 6 == 0 for value in fcr), f"a FIFO was cleared: {fcr}"
+    assert mcr and all(value & 3 == 3 for value in mcr), f"DTR or RTS fell: {mcr}"
+    peer.close()
+
+
 def test_stopped_host_is_replaced_within_two_seconds(rig):
     target, far = uart(rig, "process")
     rig.start("auriga", "export", target, "pty", "--link", rig.rundir / "tty", ready=True)

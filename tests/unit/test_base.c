@@ -163,11 +163,18 @@ static void test_names(void **state)
 static void test_claim(void **state)
 {
 	int claim = au_claim(dir, "vfio-user:/x.sock", "auriga-host serial0", error, sizeof(error));
-	int copy, other;
+	int copy, other, null;
+	struct stat st;
 	char want[80];
 	pid_t pid;
 
 	assert_true(claim >= 0);
+	assert_int_equal(fstat(claim, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600); /* who can open it can lock it */
+	assert_int_equal(au_claim_check(dir, claim), 0);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert_int_equal(au_claim_check(dir, null), -EPERM);
+	close(null);
 	assert_int_equal(au_claim(dir, "vfio-user:/x.sock", "me", error, sizeof(error)), -EBUSY);
 	snprintf(want, sizeof(want), "vfio-user:/x.sock is run by pid %d (auriga-host serial0)",
 		 (int)getpid());
