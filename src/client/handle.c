@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define HANDLE_DEPTH	  32u
@@ -167,19 +168,35 @@ static void handle_free(struct au_handle *h)
 	free(h);
 }
 
+/* From within done(), or while somebody waits: whoever polls it still needs the handle. */
+static bool handle_close_later(struct au_handle *h)
+{
+	if (!h->polling || h->forked)
+		return false;
+	if (h->chan)
+		au_chan_forget(h->chan);
+	handle_dead(h, -EBADF);
+	h->close_later = true;
+	/* Others that wait for something find out. */
+	if (h->lock)
+		handle_lock_news(h->lock);
+	return true;
+}
+
 void au_close(struct au_handle *handle)
 {
+	struct handle_lock *lock = handle && !handle->forked ? handle->lock : NULL;
+	bool later;
+
 	if (!handle)
 		return;
-	/* From within done(): whoever called that still needs the handle. */
-	if (handle->polling && !handle->forked) {
-		if (handle->chan)
-			au_chan_forget(handle->chan);
-		handle_dead(handle, -EBADF);
-		handle->close_later = true;
-		return;
-	}
-	handle_free(handle);
+	if (lock)
+		pthread_mutex_lock(&lock->mutex);
+	later = handle_close_later(handle);
+	if (lock)
+		pthread_mutex_unlock(&lock->mutex);
+	if (!later)
+		handle_free(handle);
 }
 
 int handle_watch(struct au_handle *h, int fd, enum handle_fd what)
@@ -299,6 +316,7 @@ int au_poll(struct au_handle *handle, unsigned int max, int timeout_ms)
 struct handle_wait {
 	void (*done)(struct au_io *io);
 	void *user;
+	int status;
 	_Atomic bool complete;
 };
 
@@ -308,6 +326,8 @@ static void handle_wait_done(struct au_io *io)
 
 	io->done = w->done;
 	io->user = w->user;
+	w->status = io->status;
+	/* It may free @io. */
 	if (io->done)
 		io->done(io);
 	w->complete = true;
@@ -318,22 +338,72 @@ static int handle_wait_poll(struct au_handle *h, const _Atomic bool *stop)
 	return h->lock ? handle_shared_poll(h, 0, -1, stop) : handle_poll(h, 0, -1, stop);
 }
 
+/* The handle stays as long as somebody waits, though done() may close it. */
+static int handle_wait_begin(struct au_handle *h)
+{
+	int rc = handle_enter(h);
+
+	if (rc)
+		return rc;
+	h->polling++;
+	handle_leave(h);
+	return 0;
+}
+
+static bool handle_wait_closed(struct au_handle *h)
+{
+	bool closed;
+
+	if (h->lock)
+		pthread_mutex_lock(&h->lock->mutex);
+	closed = h->close_later;
+	handle_leave(h);
+	return closed;
+}
+
+static void handle_wait_end(struct au_handle *h)
+{
+	bool last;
+
+	if (h->lock)
+		pthread_mutex_lock(&h->lock->mutex);
+	last = --h->polling == 0 && h->close_later;
+	handle_leave(h);
+	if (last)
+		handle_free(h);
+}
+
+static int handle_wait(struct au_handle *h, struct au_io *io, const struct handle_wait *wait)
+{
+	int rc;
+
+	while ((rc = au_submit(h, io)) == -EAGAIN) {
+		rc = handle_wait_poll(h, NULL);
+		if (rc < 0)
+			return rc;
+	}
+	while (rc >= 0 && !wait->complete) {
+		rc = handle_wait_poll(h, &wait->complete);
+		if (!wait->complete && handle_wait_closed(h))
+			rc = client_fail(-EBADF, "%s: closed while a request was waited for",
+					 h->unit);
+	}
+	return rc;
+}
+
 int au_wait(struct au_handle *handle, struct au_io *io)
 {
 	struct handle_wait wait = { .done = io->done, .user = io->user };
-	int rc;
+	int rc = handle_wait_begin(handle);
 
+	if (rc)
+		return rc;
 	io->done = handle_wait_done;
-	io->user = &wait; /* cppcheck-suppress autoVariables ; given back before the return */
-	while ((rc = au_submit(handle, io)) == -EAGAIN) {
-		rc = handle_wait_poll(handle, NULL);
-		if (rc < 0)
-			break;
-	}
-	while (rc >= 0 && !wait.complete)
-		rc = handle_wait_poll(handle, &wait.complete);
+	io->user = &wait;
+	rc = handle_wait(handle, io, &wait);
+	handle_wait_end(handle);
 	if (wait.complete)
-		return io->status;
+		return wait.status;
 	io->done = wait.done;
 	io->user = wait.user;
 	return rc;
@@ -353,6 +423,9 @@ bool au_arm(struct au_handle *handle)
 		return false;
 	armed = handle->armed || handle->ops->arm(handle, &timeout_ms);
 	handle->armed = armed;
+	/* What another thread armed before it went to sleep was taken back with it. */
+	if (!armed && handle->lock && handle->lock->sleeper)
+		(void)eventfd_write(handle->lock->kick, 1);
 	handle_leave(handle);
 	return armed;
 }

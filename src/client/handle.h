@@ -98,6 +98,7 @@ struct au_handle {
 	const char *why;
 	bool forked;
 	bool armed;
+	bool arm_again;	      /* somebody sleeps on au_fd(), and another thread has polled since */
 	unsigned int polling; /* depth of au_poll() calls */
 	bool close_later;
 	uint32_t idle_polls;

@@ -24,14 +24,22 @@ void handle_attend(struct au_handle *h, int timeout_ms)
 	struct epoll_event events[8];
 	int n = epoll_wait(h->epoll, events, 8, timeout_ms);
 
-	for (int i = 0; i < n; i++)
-		h->ops->ready(h, events[i].data.u32, events[i].events);
+	for (int i = 0; i < n; i++) {
+		eventfd_t count;
+
+		/* Meant for a sleeper that had woken up by itself. */
+		if (events[i].data.u32 == HANDLE_FD_KICK)
+			(void)eventfd_read(h->lock->kick, &count);
+		else
+			h->ops->ready(h, events[i].data.u32, events[i].events);
+	}
 }
 
 /* The application slept on the handle's descriptor. */
 static void __attribute__((noinline)) poll_wake(struct au_handle *h)
 {
 	h->armed = false;
+	h->arm_again = h->lock;
 	/* Another thread sleeps right now: what it armed stays so, and it looks itself. */
 	if (h->lock && h->lock->sleeper)
 		return;
@@ -271,6 +279,23 @@ static void poll_wait_for_sleeper(struct handle_lock *lock, int timeout_ms)
 	lock->waiters--;
 }
 
+/*
+ * A thread that sleeps on au_fd() is owed a wake-up, whoever polls meanwhile: let what comes from
+ * now on wake it, or wake it now.
+ */
+static void poll_arm_again(struct au_handle *h, struct handle_lock *lock)
+{
+	int timeout_ms;
+
+	if (!h->arm_again || lock->sleeper || h->close_later)
+		return;
+	h->arm_again = false;
+	if (!h->armed)
+		h->armed = h->ops->arm(h, &timeout_ms);
+	if (!h->armed)
+		(void)eventfd_write(lock->kick, 1);
+}
+
 int handle_shared_poll(struct au_handle *h, unsigned int max, int timeout_ms,
 		       const _Atomic bool *stop)
 {
@@ -308,6 +333,7 @@ int handle_shared_poll(struct au_handle *h, unsigned int max, int timeout_ms,
 			poll_sleep(h, lock, left);
 	}
 	(void)poll_news(lock);
+	poll_arm_again(h, lock);
 	h->polling--;
 	if (h->close_later && h->polling == 0) {
 		pthread_mutex_unlock(&lock->mutex);

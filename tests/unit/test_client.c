@@ -260,6 +260,90 @@ static void test_close(void **state)
 
 /* -------------------------------------------------------------------- sharing */
 
+/* done() of one request closes the handle while somebody waits for another one. */
+static void close_other(struct au_io *io)
+{
+	au_close(io->user);
+}
+
+/* done() frees the request that au_wait() waits for. */
+static void free_io(struct au_io *io)
+{
+	memset(io, 0xff, sizeof(*io));
+}
+
+static void close_while_waiting(const char *target, uint32_t flags)
+{
+	struct au_handle *h = must_open(target, flags, 8);
+	struct au_io quick = { .op = ECHO, .done = close_other, .user = h };
+	struct au_io io = { .op = HOLD };
+
+	assert_int_equal(au_submit(h, &quick), 0);
+	assert_int_equal(au_wait(h, &io), -EBADF);
+	assert_int_equal(quick.status, 0);
+}
+
+static void free_while_waiting(const char *target, uint32_t flags)
+{
+	struct au_handle *h = must_open(target, flags, 8);
+	struct au_io io = { .op = ECHO, .done = free_io };
+
+	assert_int_equal(au_wait(h, &io), 0);
+	au_close(h);
+}
+
+static void test_wait_for_what_goes(void **state)
+{
+	close_while_waiting(THREAD, 0);
+	close_while_waiting(THREAD, AU_OPEN_SHARED);
+	close_while_waiting(DIRECT, 0);
+	close_while_waiting(DIRECT, AU_OPEN_SHARED);
+	free_while_waiting(THREAD, 0);
+	free_while_waiting(THREAD, AU_OPEN_SHARED);
+	free_while_waiting(DIRECT, 0);
+}
+
+/* One thread sleeps in au_poll(), another on au_fd(): when the first leaves, the second hears. */
+struct sleeper {
+	struct au_handle *h;
+	pthread_t thread;
+};
+
+static void *sleeper_run(void *arg)
+{
+	struct sleeper *s = arg;
+
+	au_poll(s->h, 0, 200);
+	return NULL;
+}
+
+static void test_arm_beside_a_sleeper(void **state)
+{
+	struct sleeper s = { .h = must_open(THREAD, AU_OPEN_SHARED, 8) };
+	struct pollfd pfd = { .fd = au_fd(s.h), .events = POLLIN };
+	struct au_io late = { .op = LATE, .arg = { 300 } };
+
+	while (au_poll(s.h, 0, 0) > 0)
+		;
+	assert_int_equal(pthread_create(&s.thread, NULL, sleeper_run, &s), 0);
+	usleep(50000);
+	assert_int_equal(au_submit(s.h, &late), 0);
+	assert_int_equal(au_flush(s.h), 0);
+	while (!au_arm(s.h))
+		au_poll(s.h, 0, 0);
+	pthread_join(s.thread, NULL);
+	/* It has left, and nothing has happened yet. */
+	assert_int_equal(late.status, -EINPROGRESS);
+	while (late.status == -EINPROGRESS) {
+		assert_int_equal(poll(&pfd, 1, 2000), 1);
+		au_poll(s.h, 0, 0);
+		while (late.status == -EINPROGRESS && !au_arm(s.h))
+			au_poll(s.h, 0, 0);
+	}
+	assert_int_equal(late.status, 0);
+	au_close(s.h);
+}
+
 static void test_instances(void **state)
 {
 	struct au_handle *a = must_open(THREAD, 0, 0), *b = must_open(THREAD, 0, 0), *c;
@@ -521,12 +605,20 @@ static void test_serial(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests_thread), cmocka_unit_test(test_requests_direct),
-		cmocka_unit_test(test_requests_shared), cmocka_unit_test(test_event_loop),
-		cmocka_unit_test(test_events),		cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_close),		cmocka_unit_test(test_instances),
-		cmocka_unit_test(test_threads),		cmocka_unit_test(test_fork),
-		cmocka_unit_test(test_crowd),		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_requests_thread),
+		cmocka_unit_test(test_requests_direct),
+		cmocka_unit_test(test_requests_shared),
+		cmocka_unit_test(test_event_loop),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_close),
+		cmocka_unit_test(test_wait_for_what_goes),
+		cmocka_unit_test(test_arm_beside_a_sleeper),
+		cmocka_unit_test(test_instances),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_serial),
 	};
 	char dir[400], path[900], run[] = "/tmp/auriga-test-XXXXXX";
