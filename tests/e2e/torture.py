@@ -175,6 +175,9 @@ def difference(what, before, after):
     return f"{what}: {before} became {after}"
 
 
+CLOSERS = 8  # CLOSER_THREADS in src/manager/closer.c
+
+
 class Inventory:
     """What a manager and its hosts have now."""
 
@@ -200,9 +203,12 @@ class Inventory:
 
     def same(self, other):
         """The differences to a later one, without memory, which is never quite the same."""
-        mine, its = ({k: v for k, v in vars(x).items() if k not in ("rss", "hosts", "shm")}
+        mine, its = ({k: v for k, v in vars(x).items() if k not in ("rss", "hosts", "shm", "threads")}
                      for x in (self, other))
         wrong = [difference(k, mine[k], its[k]) for k in mine if mine[k] != its[k]]
+        # The manager's own one, and as many that close foreign descriptors as were ever needed.
+        if other.threads > 1 + CLOSERS:
+            wrong.append(difference("threads", self.threads, other.threads))
         wrong += [f"/dev/shm: {name}" for name in other.shm if name not in self.shm
                   and "auriga" in name]
         for name, host in self.hosts.items():
