@@ -7,13 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PRINT_INDENT_MAX 32 /* what is nested deeper than anything of ours stays JSON */
+
+/*
+ * It may be of a device's, a driver's or a host's making: nothing that moves a terminal, neither
+ * control characters nor those of C1, which are two bytes in UTF-8.
+ */
+static void print_clean(char *text)
+{
+	for (unsigned char *c = (unsigned char *)text; *c; c++)
+		if (*c < ' ' || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f))
+			*c = '?';
+}
+
 /* A scalar as text, in @buf; nested values as JSON. */
 static const char *print_scalar(const json_t *value, char *buf, size_t size)
 {
 	if (!value || json_is_null(value))
 		return "-";
-	if (json_is_string(
-		    value)) /* may be of a device's or driver's making: no control characters */
+	if (json_is_string(value))
 		snprintf(buf, size, "%s", json_string_value(value));
 	else if (json_is_integer(value))
 		snprintf(buf, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
@@ -26,10 +38,15 @@ static const char *print_scalar(const json_t *value, char *buf, size_t size)
 		memset(buf, 0, size);
 		json_dumpb(value, buf, size - 1, 0);
 	}
-	for (char *c = buf; *c; c++)
-		if ((unsigned char)*c < ' ' && *c != '\n')
-			*c = '?';
+	print_clean(buf);
 	return *buf ? buf : "-";
+}
+
+static const char *print_key(const char *key, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s", key);
+	print_clean(buf);
+	return buf;
 }
 
 void cli_table(const json_t *rows, const struct cli_column *columns, unsigned int count)
@@ -63,7 +80,7 @@ void cli_table(const json_t *rows, const struct cli_column *columns, unsigned in
 
 void cli_print(const json_t *value, int indent)
 {
-	char buf[4096];
+	char buf[4096], name[256];
 	const char *key;
 	json_t *item, *field;
 	size_t i;
@@ -71,14 +88,16 @@ void cli_print(const json_t *value, int indent)
 	if (json_is_object(value)) {
 		json_object_foreach((json_t *)(uintptr_t)value, key, item)
 		{
-			bool nested = (json_is_object(item) && json_object_size(item)) ||
-				      (json_is_array(item) && json_array_size(item));
+			bool nested = indent < PRINT_INDENT_MAX &&
+				      ((json_is_object(item) && json_object_size(item)) ||
+				       (json_is_array(item) && json_array_size(item)));
 
-			printf("%*s%s:", indent, "", key);
+			printf("%*s%s:", indent, "", print_key(key, name, sizeof(name)));
 			if (nested) {
 				printf("\n");
 				cli_print(item, indent + 2);
-			} else if (json_is_array(item) || json_is_object(item)) {
+			} else if (indent < PRINT_INDENT_MAX &&
+				   (json_is_array(item) || json_is_object(item))) {
 				printf(" none\n");
 			} else {
 				printf(" %s\n", print_scalar(item, buf, sizeof(buf)));
@@ -94,7 +113,7 @@ void cli_print(const json_t *value, int indent)
 				printf("%*s", indent, "");
 				json_object_foreach(item, key, field)
 				{
-					printf("%s%s %s", sep, key,
+					printf("%s%s %s", sep, print_key(key, name, sizeof(name)),
 					       print_scalar(field, buf, sizeof(buf)));
 					sep = ", ";
 				}

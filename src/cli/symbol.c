@@ -3,8 +3,11 @@
 #include "cli/symbol.h"
 
 #include <elfutils/libdwfl.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void symbol_hex(const unsigned char *bytes, int n, char *hex, size_t size)
 {
@@ -34,6 +37,25 @@ static void symbol_describe(Dwfl_Module *mod, uint64_t address, char *buf, size_
 	}
 }
 
+/*
+ * The name of the file is the dead process's word: nothing but a plain file is opened, for to open
+ * a device or a pipe can do something, or wait.
+ */
+static int symbol_open(const char *module)
+{
+	struct stat st;
+	int fd;
+
+	if (stat(module, &st) != 0 || !S_ISREG(st.st_mode))
+		return -1;
+	fd = open(module, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
 const char *symbol_name(const char *module, const char *build_id, uint64_t address, char *buf,
 			size_t size)
 {
@@ -47,12 +69,15 @@ const char *symbol_name(const char *module, const char *build_id, uint64_t addre
 	Dwfl_Module *mod;
 	GElf_Addr bias, low;
 	char hex[64];
-	int n;
+	int n, fd;
 
 	snprintf(buf, size, "?");
 	if (!dwfl)
 		return buf;
-	mod = dwfl_report_offline(dwfl, "", module, -1);
+	fd = symbol_open(module);
+	mod = fd >= 0 ? dwfl_report_offline(dwfl, "", module, fd) : NULL;
+	if (!mod && fd >= 0)
+		close(fd);
 	dwfl_report_end(dwfl, NULL, NULL);
 	if (mod && dwfl_module_getelf(mod, &bias)) {
 		n = dwfl_module_build_id(mod, &bytes, &low);

@@ -80,12 +80,13 @@ struct rfc2217 {
 	struct au_serial_line line;
 	uint8_t out[OUT_MAX];
 	size_t out_length;
+	bool overrun; /* something did not fit: what follows would make no sense */
 };
 
 static void com_put(struct rfc2217 *r, const uint8_t *data, size_t length)
 {
 	if (length > sizeof(r->out) - r->out_length) {
-		r->out_length = sizeof(r->out); /* does not drain: com_flush() gives it up */
+		r->overrun = true; /* com_flush() gives it up */
 		return;
 	}
 	/* cppcheck-suppress uninitvar ; compound literals are initialised */
@@ -370,6 +371,7 @@ static void com_accept(struct rfc2217 *r)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	r->client = fd;
 	r->out_length = 0;
+	r->overrun = false;
 	r->suspended = false;
 	r->line_mask = 0;
 	r->modem_mask = 0xff; /* RFC 2217: the default is to tell every change */
@@ -411,6 +413,8 @@ static void com_read(struct rfc2217 *r)
 
 static void com_flush(struct rfc2217 *r)
 {
+	if (r->client >= 0 && r->overrun)
+		com_drop(r, "it does not read");
 	while (r->client >= 0 && r->out_length) {
 		ssize_t n = send(r->client, r->out, r->out_length, MSG_NOSIGNAL);
 
@@ -420,11 +424,8 @@ static void com_flush(struct rfc2217 *r)
 			com_drop(r, strerror(errno));
 			return;
 		}
-		if (n < 0) {
-			if (r->out_length == sizeof(r->out))
-				com_drop(r, "it does not read");
+		if (n < 0)
 			return;
-		}
 		r->out_length -= (size_t)n;
 		memmove(r->out, r->out + n, r->out_length);
 	}
