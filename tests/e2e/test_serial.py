@@ -159,7 +159,8 @@ def test_control_run_without_kills_loses_nothing(rig, amount):
 
 
 @pytest.mark.parametrize(
-    "seconds", [30, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+    "seconds", [pytest.param(30, marks=pytest.mark.timeout(180)),
+                pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
 def test_host_killed_every_200_ms(rig, seconds):
     """No error at the client, progress throughout, every discrepancy inside a reported interval."""
     target, far = uart(rig, "process")
