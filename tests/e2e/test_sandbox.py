@@ -292,8 +292,9 @@ def test_inventory(build):
         for tid in os.listdir(f"/proc/{pid}/task"):
             assert status(f"{pid}/task/{tid}")["Seccomp_filters"] == "2"
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
-        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-            assert "auriga-test0" in file.read()
+        if layers(m.query())["cgroup"]["in_force"]:  # not every container lets us make one
+            with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+                assert "auriga-test0" in file.read()
 
 
 @needs_root
