@@ -6,7 +6,7 @@
  * Whether somebody has the terminal open is known by the master's EPOLLHUP, which cannot be masked;
  * so the master is in the loop only while it is open, and inotify tells of the next open. Changed
  * settings are looked at before bytes that were written after them are taken, and every
- * PTY_LOOK_MS.
+ * PTY_LOOK_MS, since nothing tells of them; less often where nothing has happened for a while.
  */
 #include "export/export.h"
 #include "export/pty_line.h"
@@ -26,6 +26,8 @@
 #include <unistd.h>
 
 #define PTY_LOOK_MS 50
+#define PTY_LOOK_QUIET_MS 250
+#define PTY_QUIET_LOOKS 40 /* looks in vain before the pace changes */
 
 struct pty {
 	struct bridge bridge;
@@ -33,6 +35,8 @@ struct pty {
 	int inotify;
 	bool open;
 	bool writable;
+	uint32_t watched; /* what the loop waits for at the master */
+	unsigned int quiet; /* looks since something happened */
 	char slave[64];
 	const char *link;
 	struct au_serial_line line;
@@ -127,6 +131,7 @@ static void pty_look(struct pty *p)
 	if (memcmp(&line, &p->line, sizeof(line)) == 0)
 		return;
 	p->line = line;
+	p->quiet = 0;
 	rc = au_serial_set_line(p->bridge.handle, &line);
 	if (rc == -EINVAL)
 		fprintf(stderr,
@@ -137,13 +142,22 @@ static void pty_look(struct pty *p)
 		p->bridge.failed = rc;
 }
 
+static void pty_watch(struct pty *p, uint32_t events)
+{
+	if (events == p->watched)
+		return;
+	bridge_watch(&p->bridge, p->master, events);
+	p->watched = events;
+}
+
 static void pty_set_open(struct pty *p, bool open)
 {
 	if (p->open == open)
 		return;
 	p->open = open;
 	p->writable = open;
-	bridge_watch(&p->bridge, p->master, open ? EPOLLIN : 0);
+	p->quiet = 0;
+	pty_watch(p, open ? EPOLLIN : 0);
 	if (open) {
 		au_serial_purge(p->bridge.handle, 1); /* what came while nobody listened */
 		pty_look(p);
@@ -203,7 +217,7 @@ static void pty_write(struct pty *p)
 }
 
 /* A hang-up that must wait until there is room for the last bytes would keep the loop awake. */
-static void pty_watch(struct pty *p)
+static void pty_rewatch(struct pty *p)
 {
 	uint32_t events = EPOLLERR;
 
@@ -213,7 +227,15 @@ static void pty_watch(struct pty *p)
 		events = 0;
 	if (events && !p->writable)
 		events |= EPOLLOUT;
-	bridge_watch(&p->bridge, p->master, events);
+	pty_watch(p, events);
+}
+
+/* How long the loop may wait, in milliseconds. */
+static int pty_patience(const struct pty *p)
+{
+	if (!p->open)
+		return -1;
+	return p->quiet < PTY_QUIET_LOOKS ? PTY_LOOK_MS : PTY_LOOK_QUIET_MS;
 }
 
 static int pty_run(struct pty *p)
@@ -224,10 +246,14 @@ static int pty_run(struct pty *p)
 	char drop[4096];
 
 	while (!b->failed) {
-		int n = bridge_wait(b, ready, 8, p->open ? PTY_LOOK_MS : -1);
+		int n = bridge_wait(b, ready, 8, pty_patience(p));
 
 		if (n < 0)
 			return 0;
+		if (n || b->in_length || b->sending)
+			p->quiet = 0;
+		else if (p->quiet < PTY_QUIET_LOOKS)
+			p->quiet++;
 		while (au_event_next(b->handle, &event) == 1)
 			if (event.kind == AU_EVENT_GONE)
 				b->failed = -ENODEV;
@@ -243,7 +269,7 @@ static int pty_run(struct pty *p)
 		if (p->open) {
 			pty_look(p);
 			pty_write(p);
-			pty_watch(p);
+			pty_rewatch(p);
 		}
 	}
 	fprintf(stderr, "auriga export pty: %s; hanging up\n", bridge_why(b));
