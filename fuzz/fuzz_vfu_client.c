@@ -93,7 +93,7 @@ static void use(struct au_bus *bus)
 	uint8_t bytes[64];
 	uint64_t value;
 	uint32_t ids, class_code;
-	int err = bus->ops->read(bus, 0, 1, 4, &value);
+	int err = bus->ops->read(bus, 0, 1, 4, &value), fd;
 
 	if ((err && value != 0xffffffff) || value > 0xffffffff)
 		abort();
@@ -107,7 +107,10 @@ static void use(struct au_bus *bus)
 	au_pci_ids(bus, &ids, &class_code);
 	au_pci_capability(bus, 0x10);
 	au_pci_enable(bus, true, true, true);
-	bus->ops->irq_set(bus, 0, 0, bus->ops->wait_fd(bus));
+	fd = bus->ops->wait_fd(bus);
+	bus->ops->irq_set(bus, 0, &fd, 1);
+	bus->ops->dma_map(bus, 0x100000, 4096, NULL, fd, 0);
+	bus->ops->dma_unmap(bus, 0x100000, 4096);
 	bus->ops->irq_unmask(bus, 0);
 	bus->ops->reset(bus);
 	/* More than once: the end comes behind what is left. */
@@ -116,9 +119,9 @@ static void use(struct au_bus *bus)
 	if (bus->gone != (bus->why[0] != '\0') || (bus->gone && bus->pending))
 		abort();
 	for (unsigned int i = 0; i < AU_BUS_REGIONS; i++)
-		if (bus->regions[i].base)
-			value += *((volatile uint8_t *)bus->regions[i].base + bus->regions[i].size -
-				   1);
+		for (unsigned int j = 0; j < bus->regions[i].areas; j++)
+			value += *((volatile uint8_t *)bus->regions[i].area[j].base +
+				   bus->regions[i].area[j].size - 1);
 }
 
 static void run(unsigned int what, int fd, bool multi)

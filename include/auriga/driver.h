@@ -58,6 +58,7 @@ struct au_queue;
 struct au_irq;
 struct au_timer;
 struct au_work;
+struct au_poller;
 struct au_request;
 
 /* ---------------------------------------------------------------- the note */
@@ -106,6 +107,13 @@ struct au_request;
 #define AU_PARAM_STRING(name, def, help) "param string " name " " def " 0 0 " help "\n"
 /** AU_RETAIN - retained memory wanted: @bytes that survive the host, of layout @version. */
 #define AU_RETAIN(version, bytes)	 "retain " AU_STR(version) " " AU_STR(bytes) "\n"
+
+/**
+ * AU_DMA - the driver lets its device read and write memory. Once.
+ * @bits: width of the addresses that the device can use, 16 to 64.
+ * @bytes: of the arena, from which au_dma_alloc() takes; the queues and tables of the hardware.
+ */
+#define AU_DMA(bits, bytes)		 "dma " AU_STR(bits) " " AU_STR(bytes) "\n"
 
 /* -------------------------------------------------------------- the driver */
 
@@ -205,6 +213,12 @@ AU_API void *au_retained(struct au_device *dev, bool *fresh);
  */
 AU_API void au_device_gone(struct au_device *dev);
 
+/**
+ * au_sleep_ms - wait. In prepare(), d0_entry(), d0_exit() and release() only, where a device is
+ * waited for that has no interrupt to say when it is ready; au_now_ms() goes on meanwhile.
+ */
+AU_API void au_sleep_ms(struct au_device *dev, uint32_t ms);
+
 /** au_now_ms - the lane's clock in milliseconds, read once per poll batch: costs nothing. */
 AU_API uint64_t au_now_ms(struct au_device *dev);
 
@@ -301,13 +315,88 @@ static inline bool au_all_ones(uint64_t value, uint32_t width)
 	return value == (width >= 8 ? ~0ull : (1ull << (8 * width)) - 1);
 }
 
+/* ------------------------------------------------- memory for the device, DMA */
+
+/**
+ * struct au_dma - memory of the driver's that the device can reach. See AU_DMA.
+ * @cpu: where it is for the driver.
+ * @addr: where it is for the device.
+ * @size: bytes; contiguous for both.
+ *
+ * The device is no more trusted than a client: copy what it wrote, then check the copy.
+ */
+struct au_dma {
+	void *cpu;
+	uint64_t addr;
+	uint64_t size;
+};
+
+/**
+ * au_dma_alloc - take zeroed memory from the driver's arena; for queues and tables, not per
+ * request.
+ * @align: a power of two, at most 1 MiB; at least 64 is used.
+ *
+ * It is the driver's until au_dma_free() or release(). Return: 0; -AU_ENOMEM: the arena that AU_DMA
+ * asks for is too small; -AU_EINVAL.
+ */
+AU_API int au_dma_alloc(struct au_device *dev, uint64_t size, uint64_t align, struct au_dma *dma);
+/** au_dma_free - give it back, when the device has let go of it. */
+AU_API void au_dma_free(struct au_device *dev, struct au_dma *dma);
+
+/**
+ * struct au_dma_limits - what a device can do in one segment.
+ * @align: addresses are multiples of it; a power of two, 0 means 1.
+ * @segment_size: bytes of one segment at most; 0: no limit.
+ * @boundary: no segment crosses a multiple of it; a power of two, 0: none.
+ */
+struct au_dma_limits {
+	uint32_t align;
+	uint32_t segment_size;
+	uint64_t boundary;
+};
+
+/** au_dma_wmb - what was written to shared memory before is there before what is written after. */
+static inline void au_dma_wmb(void)
+{
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+/** au_dma_rmb - what is read after was not read before what is read before: a valid bit, an entry.
+ */
+static inline void au_dma_rmb(void)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+
+/** au_dma_mb - both, and writes before reads: a doorbell in memory, then whether it is looked at.
+ */
+static inline void au_dma_mb(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/** struct au_dma_segment - memory that is contiguous for the device, and within its limits. */
+struct au_dma_segment {
+	uint64_t addr;
+	uint32_t length;
+};
+
+/**
+ * au_dma_segments - cut a request's data (from au_request.dma on) into segments.
+ * @segments: gets at most @max of them.
+ * Return: how many; -AU_ERANGE: more than @max; -AU_EINVAL: not aligned.
+ */
+AU_API int au_dma_segments(const struct au_request *req, const struct au_dma_limits *limits,
+			   struct au_dma_segment *segments, unsigned int max);
+
 /* -------------------------------------------------------------- interrupts */
 
 /**
  * struct au_irq_config - an interrupt.
  * @size: sizeof(struct au_irq_config); see AU_HEAD.
  * @abi: AU_ABI.
- * @vector: 0 (INTx). Message interrupts come with the devices that have them.
+ * @vector: below au_irq_count(). Message interrupts (MSI-X, MSI) where the device has them, else 0:
+ *	INTx. Several may share INTx; each message has one.
  * @context: returned by au_irq_context().
  * @isr: latch volatile status, quiet the device; must not complete requests. Returns whether the
  *	device had raised it. Optional: without it the dpc always runs.
@@ -325,6 +414,8 @@ struct au_irq_config {
 	void (*dpc)(struct au_irq *irq);
 };
 
+/** au_irq_count - how many vectors there are: the device's messages, or 1 for INTx, or 0. */
+AU_API unsigned int au_irq_count(struct au_device *dev);
 /** au_irq_create - connect an interrupt. In prepare() only; enabled after d0_entry(). */
 AU_API int au_irq_create(struct au_device *dev, const struct au_irq_config *config,
 			 struct au_irq **irq);
@@ -332,6 +423,33 @@ AU_API int au_irq_create(struct au_device *dev, const struct au_irq_config *conf
 AU_API void *au_irq_context(const struct au_irq *irq);
 /** au_irq_kick - run the dpc once more, as if the interrupt had arrived. Lane only. */
 AU_API void au_irq_kick(struct au_irq *irq);
+
+/* ----------------------------------------------------------------- polling */
+
+/**
+ * struct au_poller_config - something to do in every turn of the lane while it is awake.
+ * @size: sizeof(struct au_poller_config); see AU_HEAD.
+ * @abi: AU_ABI.
+ * @context: for both functions.
+ * @poll: ring doorbells for what was delivered since the last turn, take completions. Returns how
+ *	much there was to do. Called between d0_entry() and d0_exit() only.
+ * @idle: the lane is about to sleep: whether nothing is to be done that no interrupt would tell of.
+ *	Called after a poll() that found nothing; look once more. Optional: yes.
+ *
+ * A lane that has work polls, and takes interrupts only to be woken from sleep; so one driver is
+ * both polled and driven by interrupts, and does one of them where the device cannot do the other.
+ */
+struct au_poller_config {
+	uint32_t size;
+	uint32_t abi;
+	void *context;
+	unsigned int (*poll)(void *context);
+	bool (*idle)(void *context);
+};
+
+/** au_poller_create - add a poller to the device's lane. In prepare() only. */
+AU_API int au_poller_create(struct au_device *dev, const struct au_poller_config *config,
+			    struct au_poller **poller);
 
 /* ---------------------------------------------------------- timers and work */
 
@@ -363,6 +481,7 @@ AU_API void au_work_queue(struct au_work *work);
  * @data: the data buffer; dies at completion. A client in another process can change its content
  *	at any time: copy what must not change, then check the copy.
  * @driver: the owner's to use; zero at delivery.
+ * @dma: where the device finds @data, all of it contiguous, when the driver uses DMA (AU_DMA).
  *
  * A request has one owner. The driver owns it from delivery until it completes it, hands it back
  * or forwards it; any use by another is caught and named by the verifier.
@@ -374,8 +493,10 @@ struct au_request {
 	uint64_t arg[2];
 	void *data;
 	void *driver[2];
+	uint64_t dma;
 };
 
+/* Flags below 0x0100 are the framework's, the others the class'. */
 #define AU_REQ_REPLAY 0x0001 /* was outstanding when an earlier host died */
 
 /**

@@ -220,6 +220,22 @@ static int note_retain(struct note_parser *p, char *rest)
 	return 0;
 }
 
+static int note_dma(struct note_parser *p, char *rest)
+{
+	char *bits = note_word(&rest), *bytes = note_word(&rest);
+	uint64_t value = 0;
+
+	if (p->note->dma_bits)
+		return note_bad(p, "a second 'dma'");
+	if (!bits || !bytes || rest || note_number(bits, &value) || value < 16 || value > 64 ||
+	    note_number(bytes, &p->note->dma_bytes) || !p->note->dma_bytes ||
+	    p->note->dma_bytes > AU_NOTE_DMA_MAX)
+		return note_bad(p, "'dma' is 'BITS BYTES', 16 to 64 bits and at most 1 GiB");
+	p->note->dma_bits = (uint32_t)value;
+	p->note->dma_bytes = (p->note->dma_bytes + 4095) & ~4095ull;
+	return 0;
+}
+
 static int note_abi(struct note_parser *p, const char *value)
 {
 	uint64_t abi;
@@ -256,6 +272,8 @@ static int note_line(struct note_parser *p, char *line)
 		return note_param(p, rest);
 	if (strcmp(key, "retain") == 0)
 		return note_retain(p, rest);
+	if (strcmp(key, "dma") == 0)
+		return note_dma(p, rest);
 	return note_bad(p, "unknown key '%.20s'", key);
 }
 

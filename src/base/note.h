@@ -16,6 +16,7 @@
 #define AU_NOTE_PARAMS	   32
 #define AU_NOTE_TEXT_MAX   (32u * 1024)
 #define AU_NOTE_RETAIN_MAX (1ull << 40)
+#define AU_NOTE_DMA_MAX	   (1ull << 30)
 #define AU_PARAM_VALUE_MAX 256
 
 enum au_match_kind { AU_MATCH_KIND_PCI, AU_MATCH_KIND_PCI_CLASS, AU_MATCH_KIND_VIRTUAL };
@@ -51,6 +52,8 @@ struct au_note {
 	struct au_note_param param[AU_NOTE_PARAMS];
 	uint32_t retain_version;
 	uint64_t retain_bytes; /* 0: none */
+	uint32_t dma_bits;     /* 0: no DMA */
+	uint64_t dma_bytes;    /* of the arena; whole pages */
 };
 
 /**

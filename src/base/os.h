@@ -38,6 +38,9 @@ static inline uint64_t au_os_ticks(void)
 #define au_os_ticks() au_os_now_ns()
 #endif
 
+/** au_os_sleep_ms - sleep. */
+void au_os_sleep_ms(uint32_t ms);
+
 /** au_os_relax - in a loop that waits for another processor. */
 static inline void au_os_relax(void)
 {

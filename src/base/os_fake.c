@@ -21,6 +21,11 @@ uint64_t au_os_ticks(void)
 	return ++fake_now_ns;
 }
 
+void au_os_sleep_ms(uint32_t ms)
+{
+	au_fake_advance_ms(ms);
+}
+
 void *au_os_alloc(size_t size)
 {
 	void *memory;

@@ -35,17 +35,45 @@ enum au_bus_kind {
 #define AU_BUS_REGION_CONFIG 7 /* VFIO's index of the configuration space */
 #define AU_BUS_REGIONS	     9 /* BARs, expansion ROM, configuration space, VGA */
 
+#define AU_BUS_AREAS	     4 /* mapped parts of one region */
+#define AU_BUS_IRQS	     3 /* kinds of interrupts: see below */
+
+/* VFIO's indexes of the kinds of interrupts. */
+enum au_bus_irq { AU_BUS_INTX = 0, AU_BUS_MSI = 1, AU_BUS_MSIX = 2 };
+
+/** struct au_bus_area - a part of a region that is mapped in this process. */
+struct au_bus_area {
+	uint64_t offset;
+	uint64_t size;
+	volatile void *base;
+};
+
 /**
  * struct au_bus_region - one region of the function.
  * @size: bytes; 0: not there.
- * @base: where it is mapped in this process, or NULL when each access is a message.
  * @io: an I/O-port BAR.
+ * @areas: how many parts of it are mapped; accesses to the rest are messages.
  */
 struct au_bus_region {
 	uint64_t size;
-	volatile void *base;
 	bool io;
+	unsigned int areas;
+	struct au_bus_area area[AU_BUS_AREAS];
 };
+
+/** au_bus_mapped - where @size bytes at @offset are mapped, or NULL: not, or not in one piece. */
+static inline volatile void *au_bus_mapped(const struct au_bus_region *region, uint64_t offset,
+					   uint64_t size)
+{
+	for (unsigned int i = 0; i < region->areas; i++) {
+		const struct au_bus_area *a = &region->area[i];
+
+		if (offset >= a->offset && offset - a->offset <= a->size &&
+		    size <= a->size - (offset - a->offset))
+			return (volatile char *)a->base + (offset - a->offset);
+	}
+	return NULL;
+}
 
 /**
  * struct au_bus_ops - a transport.
@@ -54,9 +82,13 @@ struct au_bus_region {
  * @read_rep8: read one 8-bit register @count times (at most 256), in one round trip.
  * @write_rep8: write @count bytes to one 8-bit register; posted, but sent before it returns.
  * @flush: send the posted writes that wait; see au_bus_flush().
- * @irq_set: connect interrupt @index (0 INTx, 1 MSI, 2 MSI-X), @vector to eventfd @fd; -1:
- * disconnect.
+ * @irq_set: connect the first @count vectors of interrupt @index (enum au_bus_irq) to eventfds, -1
+ *	for one that nobody wants; 0: disconnect all.
  * @irq_unmask: unmask an INTx that masked itself when it fired.
+ * @dma_map: let the device reach @size bytes of the memfd @fd, from @offset on, which are at @cpu
+ *	in this process, at the address @iova; all of them whole pages. It lasts until dma_unmap()
+ *	or the end of the session. NULL: no DMA.
+ * @dma_unmap: what dma_map() did is over when this returns.
  * @reset: reset the function; -ENOTSUP when it has no reset.
  * @wait_fd: a descriptor that becomes readable (or hangs up) when attend() should be called, or -1.
  * @attend: look at what arrived unasked: sets @gone when the server has gone. Does not block.
@@ -72,8 +104,11 @@ struct au_bus_ops {
 	int (*write_rep8)(struct au_bus *bus, unsigned int region, uint64_t offset,
 			  const uint8_t *buf, uint32_t count);
 	int (*flush)(struct au_bus *bus);
-	int (*irq_set)(struct au_bus *bus, unsigned int index, unsigned int vector, int fd);
+	int (*irq_set)(struct au_bus *bus, unsigned int index, const int *fds, unsigned int count);
 	int (*irq_unmask)(struct au_bus *bus, unsigned int index);
+	int (*dma_map)(struct au_bus *bus, uint64_t iova, uint64_t size, void *cpu, int fd,
+		       uint64_t offset);
+	int (*dma_unmap)(struct au_bus *bus, uint64_t iova, uint64_t size);
 	int (*reset)(struct au_bus *bus);
 	int (*wait_fd)(struct au_bus *bus);
 	void (*attend)(struct au_bus *bus);
@@ -84,6 +119,7 @@ struct au_bus_ops {
  * struct au_bus - a function in reach. A transport embeds it.
  * @ops: the transport.
  * @regions: by VFIO region index.
+ * @irqs: how many vectors of each kind there are.
  * @gone: it does not answer any more.
  * @pending: posted writes wait for a flush.
  * @why: one line about why it is gone; empty before.
@@ -92,6 +128,7 @@ struct au_bus_ops {
 struct au_bus {
 	const struct au_bus_ops *ops;
 	struct au_bus_region regions[AU_BUS_REGIONS];
+	uint32_t irqs[AU_BUS_IRQS];
 	bool gone;
 	bool pending;
 	char why[160];

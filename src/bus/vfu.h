@@ -2,8 +2,9 @@
 /**
  * DOC: The vfio-user client, inside
  *
- * vfu_msg.c moves messages, vfu_io.c is the transport's accesses on top of it, vfu_client.c opens
- * and adopts sessions, vfu_map.c maps the regions that can be mapped.
+ * vfu_msg.c moves messages; on top of it vfu_io.c is the transport's accesses, vfu_irq.c its
+ * interrupts, vfu_dma.c its DMA; vfu_client.c opens and adopts sessions, vfu_map.c maps the regions
+ * that can be mapped.
  *
  * The server is hostile: every size, count and offset that it sends is checked before use, and
  * whoever breaks the protocol is done with: the function is gone. An error reply is not a breach.
@@ -120,8 +121,21 @@ void vfu_attend(struct vfu *vfu);
 
 extern const struct au_bus_ops vfu_ops;
 
+/* ---------------------------------------------------------------- vfu_irq.c */
+
+/** vfu_irq_count - how many interrupts of a kind there are; 0 also when the server does not tell.
+ */
+uint32_t vfu_irq_count(struct vfu *vfu, uint32_t index);
+int vfu_irq_set(struct au_bus *bus, unsigned int index, const int *fds, unsigned int count);
+int vfu_irq_unmask(struct au_bus *bus, unsigned int index);
 /** vfu_irq_disconnect - take all interrupts of VFIO index @index off their eventfds. */
 int vfu_irq_disconnect(struct vfu *vfu, unsigned int index);
+
+/* ---------------------------------------------------------------- vfu_dma.c */
+
+int vfu_dma_map(struct au_bus *bus, uint64_t iova, uint64_t size, void *cpu, int fd,
+		uint64_t offset);
+int vfu_dma_unmap(struct au_bus *bus, uint64_t iova, uint64_t size);
 
 /* ------------------------------------------------------------- vfu_client.c */
 

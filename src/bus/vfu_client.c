@@ -169,24 +169,6 @@ static int client_info(struct vfu *vfu, struct vfu_info *info)
 
 /* -------------------------------------------------------------------- quiet */
 
-/* How many interrupts of a kind there are; 0 also when the server does not tell. */
-static uint32_t irq_count(struct vfu *vfu, uint32_t index)
-{
-	struct vfio_irq_info info = { .argsz = sizeof(info), .index = index };
-	const uint8_t *payload;
-	uint32_t size;
-	uint16_t id;
-	void *at = vfu_put(vfu, VFU_GET_IRQ_INFO, 0, sizeof(info), &id);
-
-	if (!at)
-		return 0;
-	memcpy(at, &info, sizeof(info));
-	if (vfu_call(vfu, VFU_GET_IRQ_INFO, id, -1, sizeof(info), &payload, &size))
-		return 0;
-	memcpy(&info, payload, sizeof(info));
-	return info.index == index ? info.count : 0;
-}
-
 static int client_quiet(struct vfu *vfu, uint32_t num_irqs, struct au_bus_session *session)
 {
 	int err;
@@ -201,7 +183,7 @@ static int client_quiet(struct vfu *vfu, uint32_t num_irqs, struct au_bus_sessio
 	au_pci_quiet(&vfu->bus);
 	/* A new session should have none connected; a server that thinks so may refuse. */
 	for (uint32_t i = 0; i < num_irqs && i < VFIO_PCI_NUM_IRQS && !vfu->bus.gone; i++)
-		if (irq_count(vfu, i))
+		if (vfu_irq_count(vfu, i))
 			vfu_irq_disconnect(vfu, i);
 	err = vfu_ops.reset(&vfu->bus);
 	if (err && err != -ENOTSUP && !vfu->bus.gone)
@@ -300,6 +282,8 @@ int au_vfu_adopt(int fd, const struct au_bus_session *session, const char *addre
 	snprintf(vfu->bus.address, sizeof(vfu->bus.address), "%s", address);
 	for (uint32_t i = 0; i < AU_BUS_REGIONS && !vfu->bus.gone; i++)
 		vfu_region(vfu, i, true);
+	for (uint32_t i = 0; i < AU_BUS_IRQS && !vfu->bus.gone; i++)
+		vfu->bus.irqs[i] = vfu_irq_count(vfu, i);
 	au_pci_bars(&vfu->bus);
 	if (vfu->bus.gone) {
 		err = vfu->cause;

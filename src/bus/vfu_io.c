@@ -6,8 +6,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#define VFU_IRQ_SET_SIZE ((uint32_t)offsetof(struct vfio_irq_set, data))
-
 /* Whether an access may be tried at all. */
 static int io_check(const struct vfu *vfu, unsigned int region, uint64_t offset, uint32_t width)
 {
@@ -218,72 +216,6 @@ static int vfu_flush(struct au_bus *bus)
 	return vfu_send(vfu_of(bus), -1);
 }
 
-/* --------------------------------------------------------------- interrupts */
-
-static int irq_put(struct vfu *vfu, uint32_t message, uint32_t flags, uint32_t index,
-		   uint32_t count, uint16_t *id)
-{
-	struct vfio_irq_set set = {
-		.argsz = VFU_IRQ_SET_SIZE, .flags = flags, .index = index, .count = count
-	};
-	void *at = vfu_put(vfu, VFU_SET_IRQS, message, VFU_IRQ_SET_SIZE, id);
-
-	if (!at)
-		return -ENODEV;
-	memcpy(at, &set, VFU_IRQ_SET_SIZE);
-	return 0;
-}
-
-int vfu_irq_disconnect(struct vfu *vfu, unsigned int index)
-{
-	const uint8_t *payload;
-	uint32_t size;
-	uint16_t id;
-	int err = irq_put(vfu, 0, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0,
-			  &id);
-
-	return err ? err : vfu_call(vfu, VFU_SET_IRQS, id, -1, 0, &payload, &size);
-}
-
-/* MSI and MSI-X have their place here: an array of descriptors, at most max_fds a message. */
-static int vfu_irq_set(struct au_bus *bus, unsigned int index, unsigned int vector, int fd)
-{
-	struct vfu *vfu = vfu_of(bus);
-	const uint8_t *payload;
-	uint32_t size;
-	uint16_t id;
-	int err;
-
-	if (bus->gone)
-		return -ENODEV;
-	if (index != VFIO_PCI_INTX_IRQ_INDEX)
-		return -ENOTSUP;
-	if (vector != 0)
-		return -EINVAL;
-	if (fd < 0)
-		return vfu_irq_disconnect(vfu, index);
-	/* The descriptor goes with the first byte sent: that must be this command's. */
-	if (vfu_send(vfu, -1))
-		return -ENODEV;
-	err = irq_put(vfu, 0, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, index, 1,
-		      &id);
-	return err ? err : vfu_call(vfu, VFU_SET_IRQS, id, fd, 0, &payload, &size);
-}
-
-static int vfu_irq_unmask(struct au_bus *bus, unsigned int index)
-{
-	struct vfu *vfu = vfu_of(bus);
-
-	if (bus->gone)
-		return -ENODEV;
-	if (index != VFIO_PCI_INTX_IRQ_INDEX)
-		return -ENOTSUP;
-	if (irq_put(vfu, VFU_NO_REPLY, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, index,
-		    1, NULL))
-		return -ENODEV;
-	return vfu_send(vfu, -1);
-}
-
 /* -------------------------------------------------------------------- rest */
 
 static int vfu_reset(struct au_bus *bus)
@@ -325,6 +257,8 @@ const struct au_bus_ops vfu_ops = {
 	.flush = vfu_flush,
 	.irq_set = vfu_irq_set,
 	.irq_unmask = vfu_irq_unmask,
+	.dma_map = vfu_dma_map,
+	.dma_unmap = vfu_dma_unmap,
 	.reset = vfu_reset,
 	.wait_fd = vfu_wait_fd,
 	.attend = vfu_attend_bus,

@@ -53,6 +53,28 @@ struct vfu_version {
 };
 _Static_assert(sizeof(struct vfu_version) == 4, "");
 
+#define VFU_DMA_READ_ALLOWED  0x1u
+#define VFU_DMA_WRITE_ALLOWED 0x2u
+
+/** struct vfu_dma_map - the descriptor travels beside it; @offset is into its file. */
+struct vfu_dma_map {
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t offset;
+	uint64_t addr;
+	uint64_t size;
+};
+_Static_assert(sizeof(struct vfu_dma_map) == 32, "");
+
+/** struct vfu_dma_unmap - just what a vfu_dma_map made. */
+struct vfu_dma_unmap {
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t addr;
+	uint64_t size;
+};
+_Static_assert(sizeof(struct vfu_dma_unmap) == 24, "");
+
 struct vfu_info {
 	uint32_t argsz;
 	uint32_t flags; /* VFIO_DEVICE_FLAGS_* */

@@ -29,6 +29,7 @@ static unsigned int device_bus_attend(struct auf_source *source, unsigned int bu
 static int device_join_lane(void *arg)
 {
 	struct au_device *dev = arg;
+	int err = 0;
 
 	if (!dev->bus)
 		return 0;
@@ -36,7 +37,11 @@ static int device_join_lane(void *arg)
 	dev->bus_source.fd = dev->bus->ops->wait_fd(dev->bus);
 	dev->bus_source.poll = device_bus_attend;
 	dev->bus_source.poll_on_fd = true;
-	return dev->bus_source.fd >= 0 ? auf_lane_add(dev->lane, &dev->bus_source) : 0;
+	if (dev->bus_source.fd >= 0)
+		err = auf_lane_add(dev->lane, &dev->bus_source);
+	if (!err && auf_dma_wanted(dev))
+		err = auf_dma_arena(dev);
+	return err;
 }
 
 /* Everything that was made on its behalf, in the reverse order. */
@@ -51,6 +56,8 @@ static int device_leave_lane(void *arg)
 	while ((node = au_list_pop(&dev->removed_units)))
 		auf_unit_free(AU_CONTAINER(node, struct au_unit, removed_node));
 	auf_irq_free(dev);
+	auf_pollers_free(dev);
+	auf_dma_free(dev);
 	auf_regs_free(dev);
 	auf_timers_free(dev);
 	auf_solo_reset(dev);
@@ -81,6 +88,8 @@ static int device_check(const struct auf_device_config *config, char *error, siz
 				    ? "the class state is too small"
 			    : config->note->retain_bytes > config->retained_size
 				    ? "the retained memory is too small"
+			    : config->bus && config->note->dma_bytes > config->arena_size
+				    ? "the driver's arena is missing or too small"
 				    : NULL;
 
 	if (!wrong)
@@ -124,6 +133,8 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	au_list_init(&dev->timers);
 	au_list_init(&dev->works);
 	au_list_init(&dev->removed_units);
+	au_list_init(&dev->pollers);
+	auf_dma_init(dev, config);
 	auf_irq_init(dev);
 	auf_solo_init(dev);
 	auf_machine_init(dev);
@@ -142,8 +153,8 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 		err = auf_lane_call(dev->lane, device_join_lane, dev);
 		if (err)
 			snprintf(error, error_size,
-				 "%s: the device's descriptor cannot be watched: %s", config->name,
-				 strerror(-err));
+				 "%s: the device's descriptor or memory cannot be used: %s",
+				 config->name, strerror(-err));
 	}
 	if (err) {
 		auf_lane_call(dev->lane, device_leave_lane, dev);
@@ -301,6 +312,14 @@ void auf_bus_check(struct au_device *dev)
 	au_log(dev, AU_LOG_ERROR, "the device is gone: %s",
 	       dev->bus->why[0] ? dev->bus->why : dev->bus->address);
 	auf_machine_event(dev, EVENT_SURPRISE);
+}
+
+void au_sleep_ms(struct au_device *dev, uint32_t ms)
+{
+	if (dev->bus)
+		au_bus_flush(dev->bus);
+	au_os_sleep_ms(ms);
+	auf_lane_clock(dev->lane);
 }
 
 struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index)

@@ -100,6 +100,8 @@ enum auf_notice {
  * @bus: NULL for a virtual device. The device owns it from auf_device_create() on.
  * @lane: where it runs.
  * @recorder: status page and flight recorder, or NULL.
+ * @arena, @arena_size, @arena_fd: the driver's arena for DMA, zeroed, a memfd and where it is
+ *mapped; none when the driver does no DMA. They stay the caller's.
  * @retained, @retained_size, @retained_fresh: the driver's retained memory.
  * @state, @state_size, @state_fresh: class state of all units; outlives the host. Hostile input
  *	unless fresh.
@@ -118,6 +120,9 @@ struct auf_device_config {
 	struct au_bus *bus;
 	struct au_lane *lane;
 	struct au_recorder *recorder;
+	void *arena;
+	size_t arena_size;
+	int arena_fd;
 	void *retained;
 	size_t retained_size;
 	bool retained_fresh;
@@ -131,6 +136,15 @@ struct auf_device_config {
 	void (*notify)(void *context, struct au_device *dev, enum auf_notice what, void *object);
 	void *context;
 };
+
+/**
+ * auf_dma_map - let the device reach a memfd, of whole pages, that is mapped at @cpu. Lane.
+ * @iova: gets where it is for the device, until auf_dma_unmap() or the end of the device.
+ * Return: 0; -ENXIO: the driver does no DMA; -ENOSPC: the device cannot reach so much.
+ */
+int auf_dma_map(struct au_device *dev, int fd, void *cpu, uint64_t size, uint64_t *iova);
+/** auf_dma_unmap - the device must have let go of it. Lane. */
+void auf_dma_unmap(struct au_device *dev, uint64_t iova);
 
 #define AUF_UNITS_MAX  16
 #define AUF_UNIT_STATE (128u * 1024) /* bytes of class state per unit */
@@ -209,6 +223,7 @@ struct auf_submit {
  * @depth: request slots, preallocated.
  * @quiet: AU_OPEN_QUIET.
  * @replaying: the handle lived in an earlier generation.
+ * @dma_offset: what to add to the address of a request's data for where the device finds them.
  * @complete: a request is done; called on the lane, for each submitted one exactly once.
  * @flush: make what was completed visible to the client now, whatever happens next. Optional.
  * @event: something happened on the unit; may be called at any time on the lane.
@@ -217,6 +232,7 @@ struct auf_handle_config {
 	uint32_t depth;
 	bool quiet;
 	bool replaying;
+	uint64_t dma_offset;
 	void (*complete)(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
 			 uint32_t result, uint16_t device_status);
 	void (*flush)(struct auf_handle *handle);

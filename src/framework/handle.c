@@ -66,6 +66,7 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	handle->lane = dev->lane;
 	handle->depth = handle->open = config->depth;
 	handle->complete = config->complete;
+	handle->dma_offset = config->dma_offset;
 	handle->config = *config;
 	au_list_init(&handle->spare);
 	if (handle_alloc(handle, dev->verify) != 0) {
@@ -186,6 +187,7 @@ static inline void handle_fill(struct auf_request *r, const struct auf_submit *s
 	memcpy(&r->pub.op, &s->op, 8);
 	memcpy(r->pub.arg, s->arg, sizeof(r->pub.arg));
 	r->pub.data = s->data;
+	r->pub.dma = (uint64_t)(uintptr_t)s->data + r->handle->dma_offset;
 	r->tag = s->tag;
 	r->progress = s->progress;
 }

@@ -3,8 +3,8 @@
  * DOC: The framework, inside
  *
  * lane.c, lane_thread.c, wheel.c, timer.c: who runs what when. machine.c: a device's way up and
- * down. device.c, unit.c, param.c, regs.c, irq.c: what a device has. handle.c, queue.c, request.c,
- * cancel.c, solo.c: the way of a request. verify.c: the rules.
+ * down. device.c, unit.c, param.c, regs.c, irq*.c, poller.c, dma.c: what a device has. handle.c,
+ * queue.c, request.c, cancel.c, solo.c: the way of a request. verify.c: the rules.
  *
  * Everything of a device is used on its lane only, and so needs no locks and no atomics; what other
  * threads may call says so.
@@ -183,6 +183,7 @@ struct auf_handle {
 	uint32_t depth;
 	struct auf_request **slots;
 	auf_complete_fn complete; /* config.complete, until it is closed */
+	uint64_t dma_offset;
 	struct au_lane *lane;
 	struct au_unit *unit; /* NULL: the unit has gone */
 
@@ -400,6 +401,32 @@ struct auf_param {
 	char text[AU_PARAM_VALUE_MAX];
 };
 
+/** struct auf_mapping - memory that the device can reach. */
+struct auf_mapping {
+	struct au_list node; /* by address */
+	uint64_t iova, size;
+};
+
+/** struct auf_dma - the device's addresses, and the driver's arena. */
+struct auf_dma {
+	uint64_t limit; /* addresses end here; 0: the driver does no DMA */
+	struct au_list mappings;
+	uint8_t *arena;
+	uint64_t arena_iova, arena_size;
+	int arena_fd;
+	struct au_list blocks; /* of the arena, by place */
+};
+
+struct au_irq {
+	struct au_device *dev;
+	struct au_irq_config config;
+	bool pending; /* the dpc is to run */
+	bool in_dpc;
+	struct auf_source source; /* of a message */
+	struct au_list node;
+	struct auf_work kick;
+};
+
 struct auf_intx {
 	struct auf_source source;
 	bool connected;
@@ -411,7 +438,6 @@ struct auf_intx {
 	uint64_t polling_until_ms;
 	uint64_t total, unclaimed_total;
 	struct auf_timeout poll;
-	struct au_list irqs;
 };
 
 enum auf_solo_phase { SOLO_NONE, SOLO_WAITING, SOLO_RUNNING, SOLO_PASSED };
@@ -460,6 +486,11 @@ struct au_device {
 	struct au_unit *units[AUF_UNITS_MAX];
 	struct au_list regs, timers, works, removed_units;
 	struct auf_intx intx;
+	struct au_list irqs;
+	enum au_bus_irq irq_mode;
+	bool irqs_on;
+	struct au_list pollers;
+	struct auf_dma dma;
 	struct {
 		_Atomic uint64_t second;
 		_Atomic uint32_t lines, dropped;
@@ -491,6 +522,35 @@ void auf_irq_disconnect(struct au_device *dev);
 void auf_irq_init(struct au_device *dev);
 /** auf_irq_free - free what au_irq_create() made. */
 void auf_irq_free(struct au_device *dev);
+/** auf_irq_dpc - run the dpc, if it is pending. */
+void auf_irq_dpc(struct au_irq *irq);
+void auf_irq_line_init(struct au_device *dev);
+int auf_irq_line_connect(struct au_device *dev);
+void auf_irq_line_disconnect(struct au_device *dev);
+int auf_irq_messages_connect(struct au_device *dev);
+void auf_irq_messages_disconnect(struct au_device *dev);
+
+/** auf_pollers_start - from now on they are called. */
+int auf_pollers_start(struct au_device *dev);
+/** auf_pollers_stop - from now on they are not. */
+void auf_pollers_stop(struct au_device *dev);
+/** auf_pollers_free - free what au_poller_create() made. */
+void auf_pollers_free(struct au_device *dev);
+
+/** auf_dma_wanted - whether the driver uses DMA. */
+static inline bool auf_dma_wanted(const struct au_device *dev)
+{
+	return dev->dma.limit != 0;
+}
+/** auf_dma_init - nothing mapped. */
+void auf_dma_init(struct au_device *dev, const struct auf_device_config *config);
+/** auf_dma_arena - let the device reach the arena. */
+int auf_dma_arena(struct au_device *dev);
+/** auf_dma_forget - the driver is released: its blocks are free. */
+void auf_dma_forget(struct au_device *dev);
+/** auf_dma_free - free what is known of the mappings, which end with the session. */
+void auf_dma_free(struct au_device *dev);
+
 /** auf_presence_start - the device is up: look now and then whether it is still there. */
 void auf_presence_start(struct au_device *dev);
 /** auf_presence_stop - it goes down. */
@@ -528,6 +588,7 @@ int auf_params_set(struct au_device *dev, const char *const *params, char *error
 	X(request_leaked, "request-leaked",                                                    \
 	  "the driver owns no request any more when d0_exit() returns")                        \
 	X(register_outside, "register-outside", "accesses stay within their window")           \
+	X(dma_free, "dma-free", "au_dma_free() gets what au_dma_alloc() gave, once")           \
 	X(create_late, "create-outside-prepare", "queues and interrupts are made in prepare()")
 
 enum auf_rule {

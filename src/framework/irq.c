@@ -1,31 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interrupts. A level interrupt masks itself when it fires; isr() latches and quiets the device,
- * dpc() processes, and then it is unmasked. Several may share the line. When nobody claims it time
- * after time, or it comes faster than any device would send it, it stays masked and the line is
- * looked at every millisecond instead.
+ * Interrupts: isr(), then dpc(). Whether they are messages or the line is the device's business;
+ * see irq_message.c and irq_line.c.
  */
 #include "framework/internal.h"
 
-#define IRQ_DPC_RUNS	  8
-#define IRQ_UNCLAIMED_MAX 200u /* in a row */
-#define IRQ_WINDOW_MS	  100u
-#define IRQ_WINDOW_MAX	  20000u /* in one window */
-#define IRQ_POLL_MS	  1u
-#define IRQ_RETRY_MS	  1000u /* then unmask it again; twice as long after each storm */
-#define IRQ_RETRY_MAX	  6u
-
-struct au_irq {
-	struct au_device *dev;
-	struct au_irq_config config;
-	bool pending; /* the dpc is to run */
-	bool in_dpc;
-	struct au_list node;
-	struct auf_work kick;
-};
+#define IRQ_DPC_RUNS 8
 
 /* Run what is pending, and what that kicks; then the lane's other sources get their turn. */
-static void irq_dpc(struct au_irq *irq)
+void auf_irq_dpc(struct au_irq *irq)
 {
 	if (irq->in_dpc || !irq->pending)
 		return;
@@ -39,100 +22,30 @@ static void irq_dpc(struct au_irq *irq)
 		auf_lane_post(irq->dev->lane, &irq->kick);
 }
 
-/* Ask each one on the line. Returns whether any claims it. */
-static bool irq_serve(struct au_device *dev)
-{
-	bool claimed = false;
-
-	au_list_for_each (node, &dev->intx.irqs) {
-		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
-
-		dev->in_isr = true;
-		if (!irq->config.isr || irq->config.isr(irq))
-			irq->pending = true;
-		dev->in_isr = false;
-		claimed |= irq->pending;
-	}
-	au_list_for_each (node, &dev->intx.irqs)
-		irq_dpc(AU_CONTAINER(node, struct au_irq, node));
-	return claimed;
-}
-
-static void irq_unmask(struct au_device *dev)
-{
-	if (dev->bus->ops->irq_unmask(dev->bus, 0) != 0)
-		auf_bus_check(dev);
-}
-
-static void irq_storm(struct au_device *dev)
-{
-	struct auf_intx *intx = &dev->intx;
-	unsigned int shift = intx->storms < IRQ_RETRY_MAX ? intx->storms : IRQ_RETRY_MAX;
-
-	au_trace(dev->lane->recorder, dev->lane->index, irq_storm, 0, intx->unclaimed,
-		 intx->window);
-	au_log(dev, AU_LOG_WARN,
-	       "interrupt storm: %u interrupts within %u ms, the last %u unclaimed: polling for %u "
-	       "s",
-	       intx->window, IRQ_WINDOW_MS, intx->unclaimed, (IRQ_RETRY_MS << shift) / 1000);
-	intx->storms++;
-	intx->polling = true;
-	intx->polling_until_ms = dev->lane->now_ms + (IRQ_RETRY_MS << shift);
-	auf_timeout_set(dev->lane, &intx->poll, IRQ_POLL_MS);
-}
-
-static void irq_poll_due(struct auf_timeout *timeout)
-{
-	struct auf_intx *intx = AU_CONTAINER(timeout, struct auf_intx, poll);
-	struct au_device *dev = AU_CONTAINER(intx, struct au_device, intx);
-
-	irq_serve(dev);
-	if (!intx->polling)
-		return;
-	if (dev->lane->now_ms < intx->polling_until_ms) {
-		auf_timeout_set(dev->lane, timeout, IRQ_POLL_MS);
-		return;
-	}
-	intx->polling = false;
-	intx->unclaimed = intx->window = 0;
-	irq_unmask(dev);
-}
-
-/* The interrupt has arrived, and has masked itself. */
-static unsigned int irq_arrived(struct auf_source *source, unsigned int budget)
-{
-	struct auf_intx *intx = AU_CONTAINER(source, struct auf_intx, source);
-	struct au_device *dev = AU_CONTAINER(intx, struct au_device, intx);
-	bool claimed;
-
-	if (!au_os_wake_clear(source->fd) || !intx->connected)
-		return 0;
-	if (dev->lane->now_ms - intx->window_ms >= IRQ_WINDOW_MS) {
-		intx->window_ms = dev->lane->now_ms;
-		intx->window = 0;
-	}
-	intx->window++;
-	intx->total++;
-	claimed = irq_serve(dev);
-	au_trace(dev->lane->recorder, dev->lane->index, irq, 0, claimed, intx->unclaimed);
-	intx->unclaimed = claimed ? 0 : intx->unclaimed + 1;
-	intx->unclaimed_total += !claimed;
-	/* It may have been disconnected meanwhile. */
-	if (!intx->connected || intx->polling)
-		return 1;
-	if (intx->unclaimed >= IRQ_UNCLAIMED_MAX || intx->window >= IRQ_WINDOW_MAX)
-		irq_storm(dev);
-	else
-		irq_unmask(dev);
-	return 1;
-}
-
 static void irq_kicked(struct auf_work *work)
 {
 	struct au_irq *irq = AU_CONTAINER(work, struct au_irq, kick);
 
-	if (irq->dev->intx.connected)
-		irq_dpc(irq);
+	if (irq->dev->irqs_on)
+		auf_irq_dpc(irq);
+}
+
+unsigned int au_irq_count(struct au_device *dev)
+{
+	if (!dev->bus)
+		return 0;
+	return dev->irq_mode == AU_BUS_INTX ? 1 : dev->bus->irqs[dev->irq_mode];
+}
+
+/* The line is shared, a message is not. */
+static bool irq_taken(struct au_device *dev, uint32_t vector)
+{
+	if (dev->irq_mode == AU_BUS_INTX)
+		return false;
+	au_list_for_each (node, &dev->irqs)
+		if (AU_CONTAINER(node, struct au_irq, node)->config.vector == vector)
+			return true;
+	return false;
 }
 
 int au_irq_create(struct au_device *dev, const struct au_irq_config *config, struct au_irq **out)
@@ -144,20 +57,27 @@ int au_irq_create(struct au_device *dev, const struct au_irq_config *config, str
 		return -AU_EINVAL;
 	}
 	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI ||
-	    !config->dpc || config->vector != 0) {
-		au_log(dev, AU_LOG_ERROR,
-		       "au_irq_create: incomplete configuration (AU_HEAD, dpc, vector 0)");
+	    !config->dpc) {
+		au_log(dev, AU_LOG_ERROR, "au_irq_create: incomplete configuration (AU_HEAD, dpc)");
 		return -AU_EINVAL;
 	}
-	if (!dev->bus)
+	if (config->vector >= au_irq_count(dev)) {
+		au_log(dev, AU_LOG_ERROR, "au_irq_create: no vector %u: the device has %u",
+		       config->vector, au_irq_count(dev));
 		return -AU_ENXIO;
+	}
+	if (irq_taken(dev, config->vector)) {
+		au_log(dev, AU_LOG_ERROR, "au_irq_create: vector %u is taken", config->vector);
+		return -AU_EBUSY;
+	}
 	irq = au_os_alloc(sizeof(*irq));
 	if (!irq)
 		return -AU_ENOMEM;
 	irq->dev = dev;
 	irq->config = *config;
 	irq->kick.fn = irq_kicked;
-	au_list_add_tail(&dev->intx.irqs, &irq->node);
+	irq->source.fd = -1;
+	au_list_add_tail(&dev->irqs, &irq->node);
 	*out = irq;
 	return 0;
 }
@@ -176,22 +96,13 @@ void au_irq_kick(struct au_irq *irq)
 
 int auf_irq_connect(struct au_device *dev)
 {
-	struct auf_intx *intx = &dev->intx;
 	int err;
 
-	if (au_list_empty(&intx->irqs))
+	if (au_list_empty(&dev->irqs))
 		return 0;
-	intx->source.fd = au_os_wake_create();
-	if (intx->source.fd < 0)
-		return intx->source.fd;
-	intx->source.poll = irq_arrived;
-	intx->source.poll_on_fd = true;
-	intx->connected = true;
-	err = auf_lane_add(dev->lane, &intx->source);
-	if (!err)
-		err = dev->bus->ops->irq_set(dev->bus, 0, 0, intx->source.fd);
-	if (!err)
-		err = au_pci_enable(dev->bus, true, false, true);
+	dev->irqs_on = true;
+	err = dev->irq_mode == AU_BUS_INTX ? auf_irq_line_connect(dev)
+					   : auf_irq_messages_connect(dev);
 	if (err)
 		au_log(dev, AU_LOG_ERROR, "the interrupt cannot be connected (error %d)", -err);
 	return err;
@@ -199,33 +110,30 @@ int auf_irq_connect(struct au_device *dev)
 
 void auf_irq_disconnect(struct au_device *dev)
 {
-	struct auf_intx *intx = &dev->intx;
-
-	if (!intx->connected)
+	if (!dev->irqs_on)
 		return;
-	intx->connected = intx->polling = false;
-	auf_timeout_clear(dev->lane, &intx->poll);
-	if (!dev->bus->gone) {
-		au_pci_enable(dev->bus, true, false, false);
-		dev->bus->ops->irq_set(dev->bus, 0, 0, -1);
-	}
-	auf_lane_remove(dev->lane, &intx->source);
-	au_os_close(intx->source.fd);
-	intx->source.fd = -1;
+	dev->irqs_on = false;
+	if (dev->irq_mode == AU_BUS_INTX)
+		auf_irq_line_disconnect(dev);
+	else
+		auf_irq_messages_disconnect(dev);
 }
 
 void auf_irq_init(struct au_device *dev)
 {
-	au_list_init(&dev->intx.irqs);
-	dev->intx.source.fd = -1;
-	dev->intx.poll.fn = irq_poll_due;
+	au_list_init(&dev->irqs);
+	if (dev->bus)
+		dev->irq_mode = dev->bus->irqs[AU_BUS_MSIX]  ? AU_BUS_MSIX
+				: dev->bus->irqs[AU_BUS_MSI] ? AU_BUS_MSI
+							     : AU_BUS_INTX;
+	auf_irq_line_init(dev);
 }
 
 void auf_irq_free(struct au_device *dev)
 {
 	struct au_list *node;
 
-	while ((node = au_list_pop(&dev->intx.irqs))) {
+	while ((node = au_list_pop(&dev->irqs))) {
 		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
 
 		auf_lane_forget(dev->lane, &irq->kick);

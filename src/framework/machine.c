@@ -19,7 +19,7 @@ static int machine_prepare(struct au_device *dev)
 
 static int machine_enter(struct au_device *dev)
 {
-	int err = dev->bus ? au_pci_enable(dev->bus, true, false, false) : 0;
+	int err = dev->bus ? au_pci_enable(dev->bus, true, auf_dma_wanted(dev), false) : 0;
 
 	if (err || !dev->driver.d0_entry)
 		return err;
@@ -34,6 +34,13 @@ static int machine_restore(struct au_device *dev)
 		if (dev->units[i] && dev->units[i]->cls->restore)
 			err = dev->units[i]->cls->restore(dev->units[i], dev->from);
 	return err;
+}
+
+static int machine_connect(struct au_device *dev)
+{
+	int err = auf_irq_connect(dev);
+
+	return err ? err : auf_pollers_start(dev);
 }
 
 static int machine_open(struct au_device *dev)
@@ -64,6 +71,7 @@ static int machine_close(struct au_device *dev)
 
 static int machine_disconnect(struct au_device *dev)
 {
+	auf_pollers_stop(dev);
 	auf_irq_disconnect(dev);
 	auf_timers_stop(dev);
 	return 0;
@@ -94,6 +102,9 @@ static void machine_flush_one(struct auf_request *r, void *arg)
 static int machine_flush(struct au_device *dev)
 {
 	auf_device_close_queues(dev);
+	/* Whatever the driver has left of the device running: memory is given back now. */
+	if (dev->bus && !dev->bus->gone && auf_dma_wanted(dev))
+		au_pci_enable(dev->bus, true, false, false);
 	auf_device_sweep(dev, machine_flush_one, dev);
 	return 0;
 }
@@ -103,6 +114,7 @@ static int machine_release(struct au_device *dev)
 	auf_timers_stop(dev);
 	if (dev->driver.release)
 		dev->driver.release(dev);
+	auf_dma_forget(dev);
 	if (dev->bus && !dev->bus->gone)
 		au_pci_enable(dev->bus, false, false, false);
 	return 0;
@@ -117,7 +129,7 @@ static const struct {
 	[STATE_PREPARING] = { "prepare", machine_prepare, false },
 	[STATE_ENTERING] = { "d0-entry", machine_enter, false },
 	[STATE_RESTORING] = { "restore", machine_restore, false },
-	[STATE_CONNECTING] = { "interrupts-on", auf_irq_connect, false },
+	[STATE_CONNECTING] = { "interrupts-on", machine_connect, false },
 	[STATE_OPENING] = { "queues-on", machine_open, false },
 	[STATE_STARTING] = { "io-start", machine_io_start, false },
 	[STATE_RUNNING] = { "d0", NULL, false },

@@ -65,7 +65,7 @@ int au_map_bar(struct au_device *dev, unsigned int bar, uint64_t min_size, struc
 		       (unsigned long long)region->size, (unsigned long long)min_size);
 		return -AU_ERANGE;
 	}
-	return regs_new(dev, bar, region->base, 0, region->size, regs);
+	return regs_new(dev, bar, au_bus_mapped(region, 0, region->size), 0, region->size, regs);
 }
 
 int au_sub_regs(struct au_regs *parent, uint64_t offset, uint64_t size, struct au_regs **out)
@@ -74,9 +74,11 @@ int au_sub_regs(struct au_regs *parent, uint64_t offset, uint64_t size, struct a
 
 	if (offset > parent->size || size > parent->size - offset || size == 0)
 		return -AU_ERANGE;
+	offset += regs->offset;
+	/* A part may be mapped where the whole is not. */
 	return regs_new(regs->dev, regs->region,
-			parent->base ? (volatile char *)parent->base + offset : NULL,
-			regs->offset + offset, size, out);
+			au_bus_mapped(&regs->dev->bus->regions[regs->region], offset, size), offset,
+			size, out);
 }
 
 uint64_t au_regs_read(struct au_regs *window, uint64_t offset, uint32_t width)

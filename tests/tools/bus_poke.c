@@ -70,7 +70,7 @@ static int info(void)
 		printf("%s{\"size\": %llu, \"io\": %s, \"mapped\": %s}", i ? ", " : "",
 		       (unsigned long long)bus->regions[i].size,
 		       bus->regions[i].io ? "true" : "false",
-		       bus->regions[i].base ? "true" : "false");
+		       bus->regions[i].areas ? "true" : "false");
 	printf("]}\n");
 	return 0;
 }
@@ -99,7 +99,7 @@ static int loopback(void)
 	uint8_t out[UART_FIFO], in[UART_FIFO];
 	int irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), failed = 0;
 
-	if (bus->ops->irq_set(bus, 0, 0, irq))
+	if (bus->ops->irq_set(bus, 0, &irq, 1))
 		return fail("the interrupt could not be connected");
 	uart_loop();
 	put(UART_IER, UART_IER_RX);
@@ -114,7 +114,7 @@ static int loopback(void)
 	}
 	put(UART_IER, 0);
 	au_bus_flush(bus);
-	bus->ops->irq_set(bus, 0, 0, -1);
+	bus->ops->irq_set(bus, 0, NULL, 0);
 	close(irq);
 	if (!failed)
 		printf("50 rounds of %d bytes\n", UART_FIFO);

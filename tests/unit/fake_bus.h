@@ -109,8 +109,11 @@ static inline int fake_flush(struct au_bus *bus)
 	return 0;
 }
 
-static inline int fake_irq_set(struct au_bus *bus, unsigned int index, unsigned int vector, int fd)
+static inline int fake_irq_set(struct au_bus *bus, unsigned int index, const int *fds,
+			       unsigned int count)
 {
+	int fd = count ? fds[0] : -1;
+
 	if (fake_gone(bus))
 		return -ENODEV;
 	fw_note(fd >= 0 ? "connect" : "disconnect");

@@ -34,10 +34,10 @@ static void with_irq(struct au_device *dev)
 	struct au_irq *other;
 
 	wrong.dpc = NULL;
-	assert_int_equal(au_irq_create(dev, &wrong, &other), -AU_EINVAL);
+	assert_int_equal(au_irq_create(dev, &wrong, &other), -AU_ENXIO);
 	wrong = config;
 	wrong.vector = 1;
-	assert_int_equal(au_irq_create(dev, &wrong, &other), -AU_EINVAL);
+	assert_int_equal(au_irq_create(dev, &wrong, &other), -AU_ENXIO);
 	assert_int_equal(au_irq_create(dev, &config, &irq), 0);
 	assert_ptr_equal(au_irq_context(irq), &fake);
 	map_err[0] = au_map_bar(dev, 1, 8, &regs);
@@ -329,7 +329,8 @@ static void test_regs_mapped(void **state)
 {
 	uint8_t buf[2] = { 8, 9 };
 
-	fake.bus.regions[0].base = fake.bar;
+	fake.bus.regions[0].areas = 1;
+	fake.bus.regions[0].area[0] = (struct au_bus_area){ 0, sizeof(fake.bar), fake.bar };
 	fw_up(with_fake_bus);
 	au_write16(part, 6, 0xabcd);
 	assert_int_equal(fake.bar[14], 0xcd);

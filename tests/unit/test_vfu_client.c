@@ -73,7 +73,7 @@ static void test_regions(void **state)
 	bus = adopt(&fake, false);
 	assert_int_equal(bus->regions[0].size, 8);
 	assert_true(bus->regions[0].io);
-	assert_null((void *)bus->regions[0].base);
+	assert_int_equal(bus->regions[0].areas, 0);
 	assert_int_equal(bus->regions[1].size, 0);
 	assert_int_equal(bus->regions[7].size, 256);
 	assert_int_equal(bus->regions[8].size, 0);
@@ -238,17 +238,17 @@ static void test_interrupt(void **state)
 	fake_init(&fake);
 	bus = adopt(&fake, false);
 	bus->ops->write(bus, 0, 1, 1, 3, true); /* must not take the descriptor along */
-	assert_int_equal(bus->ops->irq_set(bus, 0, 0, fd), 0);
+	assert_int_equal(bus->ops->irq_set(bus, 0, &fd, 1), 0);
 	assert_int_equal(eventfd_read(fd, &count), 0);
 	assert_int_equal(bus->ops->irq_unmask(bus, 0), 0);
 	get(bus, 7, 0, 4);
 	assert_int_equal(fake.unmasks, 1);
-	assert_int_equal(bus->ops->irq_set(bus, 0, 0, -1), 0);
+	assert_int_equal(bus->ops->irq_set(bus, 0, NULL, 0), 0);
 	assert_int_equal(fake.irq_fd, -1);
 	assert_int_equal(fake.irq_sets, 2);
-	assert_int_equal(bus->ops->irq_set(bus, 0, 1, fd), -EINVAL);
-	assert_int_equal(bus->ops->irq_set(bus, 1, 0, fd), -ENOTSUP);
-	assert_int_equal(bus->ops->irq_set(bus, 2, 0, fd), -ENOTSUP);
+	assert_int_equal(bus->ops->irq_set(bus, 0, (int[]){ fd, fd }, 2), -EINVAL);
+	assert_int_equal(bus->ops->irq_set(bus, 1, &fd, 1), -EINVAL);
+	assert_int_equal(bus->ops->irq_set(bus, 3, &fd, 1), -ENOTSUP);
 	assert_int_equal(bus->ops->irq_unmask(bus, 1), -ENOTSUP);
 	assert_int_equal(bus->ops->reset(bus), 0);
 	assert_int_equal(fake.resets, 1);
@@ -280,7 +280,7 @@ static void assert_gone(struct au_bus *bus)
 	assert_int_equal(bus->ops->write_rep8(bus, 0, 0, bytes, 4), -ENODEV);
 	assert_int_equal(bus->ops->read_rep8(bus, 0, 0, bytes, 4), -ENODEV);
 	assert_int_equal(bytes[3], 0xff);
-	assert_int_equal(bus->ops->irq_set(bus, 0, 0, -1), -ENODEV);
+	assert_int_equal(bus->ops->irq_set(bus, 0, NULL, 0), -ENODEV);
 	assert_int_equal(bus->ops->irq_unmask(bus, 0), -ENODEV);
 	assert_int_equal(bus->ops->reset(bus), -ENODEV);
 	assert_int_equal(bus->ops->flush(bus), -ENODEV);
@@ -445,6 +445,7 @@ struct sparse {
 static bool mapped(struct fake *fake, int fd, const struct sparse *sparse, uint32_t size,
 		   uint32_t cap_offset)
 {
+	volatile uint32_t *at;
 	struct au_bus *bus;
 	bool is;
 
@@ -459,14 +460,15 @@ static bool mapped(struct fake *fake, int fd, const struct sparse *sparse, uint3
 		memcpy(fake->bar1_extra, sparse, size);
 	bus = adopt(fake, false);
 	assert_int_equal(bus->regions[1].size, fake->bar1.size);
-	is = bus->regions[1].base != NULL;
+	is = bus->regions[1].areas != 0;
 	if (is && fake->bar1.size == 8192) {
-		((volatile uint32_t *)bus->regions[1].base)[1024] = 0x12345678;
+		at = au_bus_mapped(&bus->regions[1], 4096, 4);
+		*at = 0x12345678;
 		bus->ops->write(bus, 0, 1, 1, 0, false);
 		fake->mischief = FAKE_EOF;
 		bus->ops->read(bus, 0, 1, 1, &(uint64_t){ 0 });
 		assert_true(bus->gone);
-		assert_int_equal(((volatile uint32_t *)bus->regions[1].base)[1024], 0xffffffff);
+		assert_int_equal(*at, 0xffffffff);
 	}
 	finish(fake, bus);
 	return is;
@@ -519,9 +521,13 @@ static void test_map(void **state)
 	setup_map(&fake);
 	fake.bar1.size = 1ull << 62;
 	assert_false(mapped(&fake, sealed, NULL, 0, 0));
-	whole.areas[1].size = 4096; /* only parts */
+	whole.areas[1].size = 4096; /* parts */
 	setup_map(&fake);
-	assert_false(mapped(&fake, sealed, &whole, sizeof(whole), 32));
+	assert_true(mapped(&fake, sealed, &whole, sizeof(whole), 32));
+	whole.areas[0].size = 8192; /* more than there is */
+	setup_map(&fake);
+	fake.bar1.size = 4096;
+	assert_false(mapped(&fake, loose, &whole, 0, 0));
 	close(sealed);
 	close(loose);
 	close(small);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Message interrupts, MSI-X and MSI: each has a descriptor of its own and needs no masking. One
+ * that comes while its dpc() has not run is the same as one.
+ */
+#include "framework/internal.h"
+
+static unsigned int message_arrived(struct auf_source *source, unsigned int budget)
+{
+	struct au_irq *irq = AU_CONTAINER(source, struct au_irq, source);
+	struct au_device *dev = irq->dev;
+
+	if (!au_os_wake_clear(source->fd))
+		return 0;
+	dev->in_isr = true;
+	if (!irq->config.isr || irq->config.isr(irq))
+		irq->pending = true;
+	dev->in_isr = false;
+	au_trace(dev->lane->recorder, dev->lane->index, irq, irq->config.vector, irq->pending, 0);
+	auf_irq_dpc(irq);
+	return 1;
+}
+
+int auf_irq_messages_connect(struct au_device *dev)
+{
+	unsigned int count = 0;
+	int *fds, err = 0;
+
+	au_list_for_each (node, &dev->irqs) {
+		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
+
+		if (irq->config.vector >= count)
+			count = irq->config.vector + 1;
+	}
+	fds = au_os_alloc(count * sizeof(*fds));
+	if (!fds)
+		return -AU_ENOMEM;
+	for (unsigned int i = 0; i < count; i++)
+		fds[i] = -1;
+	au_list_for_each (node, &dev->irqs) {
+		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
+
+		irq->source.fd = au_os_wake_create();
+		irq->source.poll = message_arrived;
+		irq->source.poll_on_fd = true;
+		if (irq->source.fd < 0)
+			err = irq->source.fd;
+		if (!err)
+			err = auf_lane_add(dev->lane, &irq->source);
+		if (err)
+			break;
+		fds[irq->config.vector] = irq->source.fd;
+	}
+	if (!err)
+		err = dev->bus->ops->irq_set(dev->bus, dev->irq_mode, fds, count);
+	au_os_free(fds);
+	return err;
+}
+
+void auf_irq_messages_disconnect(struct au_device *dev)
+{
+	if (!dev->bus->gone)
+		dev->bus->ops->irq_set(dev->bus, dev->irq_mode, NULL, 0);
+	au_list_for_each (node, &dev->irqs) {
+		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
+
+		auf_lane_remove(dev->lane, &irq->source);
+		au_os_close(irq->source.fd);
+		irq->source.fd = -1;
+	}
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* Pollers: what a driver does in each turn of its lane, between d0_entry() and d0_exit(). */
+#include "framework/internal.h"
+
+struct au_poller {
+	struct auf_source source;
+	struct au_poller_config config;
+	struct au_list node;
+};
+
+static unsigned int poller_poll(struct auf_source *source, unsigned int budget)
+{
+	struct au_poller *poller = AU_CONTAINER(source, struct au_poller, source);
+
+	return poller->config.poll(poller->config.context);
+}
+
+static bool poller_idle(struct auf_source *source)
+{
+	struct au_poller *poller = AU_CONTAINER(source, struct au_poller, source);
+
+	return poller->config.idle(poller->config.context);
+}
+
+int au_poller_create(struct au_device *dev, const struct au_poller_config *config,
+		     struct au_poller **out)
+{
+	struct au_poller *poller;
+
+	if (atomic_load(&dev->machine.state) != STATE_PREPARING) {
+		auf_violation(dev, RULE_create_late, NULL);
+		return -AU_EINVAL;
+	}
+	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI ||
+	    !config->poll) {
+		au_log(dev, AU_LOG_ERROR,
+		       "au_poller_create: incomplete configuration (AU_HEAD, poll)");
+		return -AU_EINVAL;
+	}
+	poller = au_os_alloc(sizeof(*poller));
+	if (!poller)
+		return -AU_ENOMEM;
+	poller->config = *config;
+	poller->source.fd = -1;
+	poller->source.poll = poller_poll;
+	poller->source.arm = config->idle ? poller_idle : NULL;
+	au_list_add_tail(&dev->pollers, &poller->node);
+	*out = poller;
+	return 0;
+}
+
+int auf_pollers_start(struct au_device *dev)
+{
+	int err = 0;
+
+	au_list_for_each (node, &dev->pollers)
+		if (!err)
+			err = auf_lane_add(dev->lane,
+					   &AU_CONTAINER(node, struct au_poller, node)->source);
+	return err;
+}
+
+void auf_pollers_stop(struct au_device *dev)
+{
+	au_list_for_each (node, &dev->pollers)
+		auf_lane_remove(dev->lane, &AU_CONTAINER(node, struct au_poller, node)->source);
+}
+
+void auf_pollers_free(struct au_device *dev)
+{
+	struct au_list *node;
+
+	while ((node = au_list_pop(&dev->pollers)))
+		au_os_free(AU_CONTAINER(node, struct au_poller, node));
+}
