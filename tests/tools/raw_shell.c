@@ -3,15 +3,27 @@
  * A raw application that does what it is told on stdin, one command a line, and answers each with
  * one line of JSON. For tests that are written in another language.
  *
- *	open UNIT [DEPTH [BUFFER]]	as au_open(); DEPTH 32, BUFFER 4096
- *	submit OP COUNT LENGTH ARG0 [TIMEOUT_MS]
- *	wait MS				poll until nothing is outstanding, or for so long; the
- *status, result and data of each request since the last "forget" cancel INDEX			of
- *the requests since the last "forget" forget				requests that are complete
- *	load DEPTH LENGTH		echoes all the time, the data checked, until the next
- *command quiet				sleep in au_poll() until the next command fork
- *what a child's handle answers nofile COUNT			descriptors that this process may
- *have from now on, more than it has close
+ * open UNIT [DEPTH [BUFFER]]:
+ *	as au_open(); DEPTH 32, BUFFER 4096
+ * submit OP COUNT LENGTH ARG0 [TIMEOUT_MS]:
+ *	COUNT requests
+ * wait MS:
+ *	poll until nothing is outstanding, or for so long; the status, result and data of each
+ *	request since the last "forget"
+ * cancel INDEX:
+ *	of the requests since the last "forget"
+ * forget:
+ *	requests that are complete
+ * load DEPTH LENGTH:
+ *	echoes all the time, the data checked, until the next command
+ * quiet:
+ *	sleep in au_poll() until the next command
+ * fork:
+ *	what a child's handle answers
+ * nofile COUNT:
+ *	descriptors that this process may have from now on, more than it has
+ * close:
+ *	the handle
  */
 #include <auriga/auriga.h>
 #include <auriga/raw.h>
