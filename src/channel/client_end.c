@@ -131,7 +131,7 @@ int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 		return -EAGAIN;
 	if (io->length > chan->buffer_size)
 		return -EMSGSIZE;
-	if (io->length != 0 && !io->data)
+	if (io->flags != 0 || (io->length != 0 && !io->data))
 		return -EINVAL;
 	s = au_chan_take_(chan, io);
 	if (io->length != 0 && chan->pool)
