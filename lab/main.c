@@ -14,6 +14,7 @@ static const char usage[] =
 	"       auriga-lab ls [--json]\n"
 	"       auriga-lab down [NAME | --all]\n"
 	"       auriga-lab fault NAME freeze|thaw|kill\n"
+	"       auriga-lab --version | --help\n"
 	"\n"
 	"Each takes --runtime-dir DIR too (default $AURIGA_RUNTIME_DIR, then /run/auriga).\n"
 	"\"%d\" in a device, chardev or QEMU argument is the lab's own directory.\n";
@@ -41,8 +42,15 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return cli_usage("say what to do: up, ls, down or fault");
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-		fputs(usage, stdout);
+	/* Anywhere, so that 'auriga-lab up --help' is answered too. */
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			fputs(usage, stdout);
+			return 0;
+		}
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("auriga-lab " AURIGA_VERSION);
 		return 0;
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

@@ -88,7 +88,7 @@ AU_API const char *au_errmsg(void);
 /**
  * struct au_io - one request. The application's, but the library's between submit and done().
  * @op: the operation, by class.
- * @flags: 0.
+ * @flags: 0: there are none yet, and one that is not known is refused with -EINVAL.
  * @length: bytes at @data; at most the handle's buffer_size.
  * @arg: operands, by operation.
  * @data: where data come from or go to; may be NULL when @length is 0.
@@ -98,6 +98,8 @@ AU_API const char *au_errmsg(void);
  * @status: 0 or a negative errno, once complete; -EINPROGRESS until then.
  * @result: by operation; mostly bytes.
  * @device_status: the device's own code, where it has one.
+ * @reserved: 0. Room for what flags will say: a vector of buffers, a registered buffer. There is no
+ *	@size here: the structure never grows.
  */
 struct au_io {
 	uint16_t op;
@@ -113,12 +115,15 @@ struct au_io {
 	uint16_t device_status;
 	/* private: */
 	uint64_t handle_;
+	/* public: */
+	uint64_t reserved[4];
 };
 
 /**
  * au_submit - hand a request in. It is started by the next au_poll() or au_flush(), or at once
  * when a batch is full.
- * Return: 0; -EAGAIN: @depth requests are outstanding, poll first; -EMSGSIZE; -ENODEV.
+ * Return: 0; -EAGAIN: @depth requests are outstanding, poll first; -EMSGSIZE; -EINVAL: unknown
+ * flags, or a @length without @data; -ENODEV.
  */
 AU_API int au_submit(struct au_handle *handle, struct au_io *io);
 

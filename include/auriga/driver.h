@@ -233,10 +233,12 @@ AU_API uint32_t au_pci_find_capability(struct au_device *dev, uint8_t id);
 
 /**
  * struct au_regs - one mapped register window (a memory or an I/O-port BAR, or part of one).
- * @base: where the window is mapped, or NULL when each access is a message.
- * @size: bytes.
+ * @base: where the window is mapped; NULL when accesses go through the framework: they are
+ *messages, or the window is smaller than the largest access.
+ * @size: bytes; at least 8 where there is a @base.
  *
- * Read the members only through the functions below.
+ * Read the members only through the functions below. Made by the framework: it grows at the end
+ *only, and what is there stays as it is, since drivers have the functions built in.
  */
 struct au_regs {
 	volatile void *base;
@@ -272,14 +274,14 @@ AU_API void au_regs_post(struct au_regs *regs, uint64_t offset, uint32_t width, 
 	/** au_read - read a register; all-ones when the device is gone. */                       \
 	static inline type au_read##bits(struct au_regs *r, uint64_t off)                         \
 	{                                                                                         \
-		if (__builtin_expect(r->base && off + sizeof(type) <= r->size, 1))                \
+		if (__builtin_expect(r->base && off <= r->size - sizeof(type), 1))                \
 			return *(volatile type *)((volatile char *)r->base + off);                \
 		return (type)au_regs_read(r, off, sizeof(type));                                  \
 	}                                                                                         \
 	/** au_write - write a register; has reached the device when it returns. */               \
 	static inline void au_write##bits(struct au_regs *r, uint64_t off, type v)                \
 	{                                                                                         \
-		if (__builtin_expect(r->base && off + sizeof(type) <= r->size, 1))                \
+		if (__builtin_expect(r->base && off <= r->size - sizeof(type), 1))                \
 			*(volatile type *)((volatile char *)r->base + off) = v;                   \
 		else                                                                              \
 			au_regs_write(r, off, sizeof(type), v);                                   \
@@ -288,7 +290,7 @@ AU_API void au_regs_post(struct au_regs *regs, uint64_t offset, uint32_t width, 
 	 * before the next read or write of this device. Cheaper where an access is a message. */ \
 	static inline void au_post##bits(struct au_regs *r, uint64_t off, type v)                 \
 	{                                                                                         \
-		if (__builtin_expect(r->base && off + sizeof(type) <= r->size, 1))                \
+		if (__builtin_expect(r->base && off <= r->size - sizeof(type), 1))                \
 			*(volatile type *)((volatile char *)r->base + off) = v;                   \
 		else                                                                              \
 			au_regs_post(r, off, sizeof(type), v);                                    \
@@ -482,6 +484,9 @@ AU_API void au_work_queue(struct au_work *work);
  *	at any time: copy what must not change, then check the copy.
  * @driver: the owner's to use; zero at delivery.
  * @dma: where the device finds @data, all of it contiguous, when the driver uses DMA (AU_DMA).
+ *
+ * Made by the framework, which may have more behind it than a driver's build knows: members are
+ *added at the end only, and drivers never copy or allocate one.
  *
  * A request has one owner. The driver owns it from delivery until it completes it, hands it back
  * or forwards it; any use by another is caught and named by the verifier.

@@ -131,7 +131,7 @@ int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 		return -EAGAIN;
 	if (io->length > chan->buffer_size)
 		return -EMSGSIZE;
-	if (io->length != 0 && !io->data)
+	if (io->flags != 0 || (io->length != 0 && !io->data))
 		return -EINVAL;
 	s = au_chan_take_(chan, io);
 	if (io->length != 0 && chan->pool)
@@ -264,25 +264,37 @@ static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 
 /* ------------------------------------------------------------------ events */
 
-static void chan_take_events(struct au_chan *c)
+/* Take at most @max; those for which there is no place are counted. Returns how many came. */
+static uint32_t chan_pop_events(struct au_chan *c, uint32_t max)
 {
 	struct au_wire_event e;
 	uint32_t popped = 0;
 
-	while (au_event_queue_room(&c->events) > CHAN_EVENT_RESERVE &&
-	       popped < AU_WIRE_EVENT_ENTRIES && au_ring64_pop(&c->event, &e)) {
-		popped++;
+	for (; popped < max && au_ring64_pop(&c->event, &e); popped++) {
+		const struct au_event event = { .kind = e.kind,
+						.flags = e.flags,
+						.count = e.count,
+						.arg = { e.arg[0], e.arg[1] } };
+
 		if (e.generation != c->generation || e.kind == AU_EVENT_DOWN ||
 		    e.kind == AU_EVENT_RESTARTED) {
 			c->stats.foreign++;
 			continue;
 		}
-		au_event_queue_put(&c->events, &(struct au_event){ .kind = e.kind,
-								   .flags = e.flags,
-								   .count = e.count,
-								   .arg = { e.arg[0], e.arg[1] } });
+		au_event_queue_put_keeping(&c->events, &event, CHAN_EVENT_RESERVE);
 		c->event_new = true;
 	}
+	return popped;
+}
+
+static void chan_take_events(struct au_chan *c)
+{
+	uint32_t popped = 0;
+
+	/* What has no place yet stays in the ring. */
+	while (au_event_queue_room(&c->events) > CHAN_EVENT_RESERVE &&
+	       popped < AU_WIRE_EVENT_ENTRIES && chan_pop_events(c, 1) != 0)
+		popped++;
 	if (popped == 0)
 		return;
 	au_ring_release(&c->event);
@@ -296,6 +308,15 @@ static void chan_take_events(struct au_chan *c)
 		if (c->up)
 			au_doorbell_ring(c->doorbell);
 	}
+}
+
+/* The last look into the ring of a host that has gone: what has no place is lost, and that is told.
+ */
+static void chan_take_last_events(struct au_chan *c)
+{
+	/* A ring that is full may not have been all that there was to say. */
+	if (chan_pop_events(c, AU_WIRE_EVENT_ENTRIES) == AU_WIRE_EVENT_ENTRIES)
+		au_event_queue_lost(&c->events, 1);
 }
 
 void au_chan_event(struct au_chan *chan, uint16_t kind, uint64_t arg0)
@@ -511,7 +532,7 @@ void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
 	/* The old ring holds at most depth completions that are ours; the rest is not worth more.
 	 */
 	chan->late += chan_reap(chan, chan->layout.entries);
-	chan_take_events(chan);
+	chan_take_last_events(chan);
 	count = chan_sort_out(chan, link->fault, list);
 	chan_open_rings(chan, link);
 	chan->cancels = 0;
@@ -540,7 +561,7 @@ void au_chan_fail(struct au_chan *chan, int status)
 {
 	chan_close_submit(chan);
 	chan->late += chan_reap(chan, chan->layout.entries);
-	chan_take_events(chan);
+	chan_take_last_events(chan);
 	for (uint32_t i = 0; i < chan->depth; i++) {
 		if (chan->slots[i].handle != AU_CHAN_FREE)
 			chan_complete_here(chan, &chan->slots[i], status, true);

@@ -247,19 +247,27 @@ static inline struct au_chan_slot *au_chan_take_(struct au_chan *c, struct au_io
 	return s;
 }
 
-/**
- * au_chan_submit - see au_submit(). A request without data and time-out, when there is room and a
- * host, is dealt with here.
- */
-static inline int au_chan_submit(struct au_chan *c, struct au_io *io)
+/** au_chan_simple - a request without data, time-out and flags, and there is room and a host. */
+static inline bool au_chan_simple(const struct au_chan *c, const struct au_io *io)
 {
-	if (AU_RING_UNLIKELY((io->length | io->timeout_ms) != 0 ||
-			     c->submit.tail == c->submit.limit || !c->free))
-		return au_chan_submit_more(c, io);
+	return !((io->length | io->timeout_ms | io->flags) != 0 ||
+		 c->submit.tail == c->submit.limit || !c->free);
+}
+
+/** au_chan_submit_simple - submit a request that is. Return: 0. */
+static inline int au_chan_submit_simple(struct au_chan *c, struct au_io *io)
+{
 	au_chan_send_(c, au_chan_take_(c, io), io->op, c->when, 0);
 	if (AU_RING_UNLIKELY((c->submit.tail & (AU_CHAN_BATCH - 1)) == 0))
 		return au_chan_batch_full(c);
 	return 0;
+}
+
+/** au_chan_submit - see au_submit(). */
+static inline int au_chan_submit(struct au_chan *c, struct au_io *io)
+{
+	return AU_RING_LIKELY(au_chan_simple(c, io)) ? au_chan_submit_simple(c, io)
+						     : au_chan_submit_more(c, io);
 }
 
 #endif

@@ -22,9 +22,18 @@ static struct au_event *event_queue_same(struct au_event_queue *q, uint16_t kind
 	return NULL;
 }
 
-void au_event_queue_put(struct au_event_queue *q, const struct au_event *event)
+void au_event_queue_lost(struct au_event_queue *q, uint32_t count)
+{
+	q->dropped = event_queue_add(q->dropped, count);
+}
+
+void au_event_queue_put_keeping(struct au_event_queue *q, const struct au_event *event,
+				uint32_t keep)
 {
 	struct au_event *same = event_queue_same(q, event->kind);
+	uint32_t room = au_event_queue_room(q);
+
+	room = room > keep ? room - keep : 0;
 
 	if (same) {
 		same->count = event_queue_add(same->count, event->count);
@@ -33,13 +42,13 @@ void au_event_queue_put(struct au_event_queue *q, const struct au_event *event)
 		return;
 	}
 	/* The gap is reported where it is: before the first event after it. */
-	if (q->dropped && au_event_queue_room(q) >= 2) {
+	if (q->dropped && room >= 2) {
 		*event_queue_at(q, q->count++) =
 			(struct au_event){ .kind = AU_EVENT_OVERFLOW, .count = q->dropped };
 		q->dropped = 0;
 	}
-	if (q->dropped || au_event_queue_room(q) == 0) {
-		q->dropped = event_queue_add(q->dropped, 1);
+	if (q->dropped || room == 0) {
+		au_event_queue_lost(q, 1);
 		return;
 	}
 	*event_queue_at(q, q->count++) = *event;

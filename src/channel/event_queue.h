@@ -30,8 +30,19 @@ static inline bool au_event_queue_empty(const struct au_event_queue *q)
 	return q->count == 0 && q->dropped == 0;
 }
 
-/** au_event_queue_put - add one, at the end or to one of its kind. */
-void au_event_queue_put(struct au_event_queue *q, const struct au_event *event);
+/** au_event_queue_put_keeping - add one, at the end or to one of its kind; @keep places stay free.
+ */
+void au_event_queue_put_keeping(struct au_event_queue *q, const struct au_event *event,
+				uint32_t keep);
+
+/** au_event_queue_put - add one, as long as there is a place. */
+static inline void au_event_queue_put(struct au_event_queue *q, const struct au_event *event)
+{
+	au_event_queue_put_keeping(q, event, 0);
+}
+
+/** au_event_queue_lost - @count events were lost elsewhere, before what is put in next. */
+void au_event_queue_lost(struct au_event_queue *q, uint32_t count);
 
 /** au_event_queue_get - take the oldest. Return: false when there is none. */
 bool au_event_queue_get(struct au_event_queue *q, struct au_event *event);

@@ -27,7 +27,8 @@
  * struct au_wire_submit - a request, client to host; 64 bytes, @seq published last.
  *
  * The order is that of struct au_io on one side and of struct auf_submit on the other, so that
- * neither has to move fields about.
+ * neither has to move fields about. @flags are the channel's own: those of struct au_io, and what
+ * its reserved words say, are the client's business and do not go over as they are.
  */
 struct au_wire_submit {
 	uint64_t handle;

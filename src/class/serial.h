@@ -76,6 +76,7 @@ struct au_serial {
 	bool up;	  /* between restore and suspend: the driver may be called */
 	struct serial_state *state;
 	uint8_t *ring;
+	struct au_queue *control_queue;
 
 	struct au_queue *tx_queue;
 	struct au_request *tx_req; /* a SEND or a DRAIN */

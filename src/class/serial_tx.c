@@ -127,11 +127,9 @@ void serial_tx_suspend(struct au_serial *port)
 
 void serial_tx_purge(struct au_serial *port)
 {
-	struct au_request *req;
+	struct au_request *req = port->tx_req;
 
-	while ((req = au_queue_next(port->tx_queue)))
-		au_request_complete(req, -AU_ECANCELED, 0);
-	req = port->tx_req;
+	auf_queue_purge_waiting(port->tx_queue);
 	if (req && au_request_clear_cancelable(req) == 0)
 		tx_canceled(req);
 }

@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-void serial_modem_apply(struct au_serial *port)
+static void unit_program_outputs(struct au_serial *port, uint32_t outputs)
 {
 	const struct serial_state *st = port->state;
-	uint32_t outputs = st->outputs;
 
 	if ((st->line.flow & AU_FLOW_RTSCTS) && st->rx_held)
 		outputs &= ~(uint32_t)AU_MODEM_RTS;
@@ -16,11 +15,17 @@ void serial_modem_apply(struct au_serial *port)
 		port->ops->set_modem(port, outputs);
 }
 
+void serial_modem_apply(struct au_serial *port)
+{
+	unit_program_outputs(port, port->state->outputs);
+}
+
+/* In force when the driver has lived through it: what kills it must not be what is restored. */
 static void unit_set_outputs(struct au_serial *port, uint32_t outputs)
 {
 	port->hung_up = 0;
+	unit_program_outputs(port, outputs);
 	port->state->outputs = outputs;
-	serial_modem_apply(port);
 }
 
 static uint32_t unit_inputs(struct au_serial *port)
@@ -69,8 +74,8 @@ static int unit_set_break(struct au_serial *port, bool on)
 {
 	if (!port->ops->set_break)
 		return -AU_ENOTSUP;
-	port->state->brk = on;
 	port->ops->set_break(port, on);
+	port->state->brk = on;
 	if (!on)
 		serial_tx_kick(port);
 	return 0;
@@ -134,11 +139,31 @@ static int unit_control(struct au_serial *port, struct au_request *req, uint32_t
 	}
 }
 
+/* They come through a queue, which holds them back while there are suspects. */
+static void unit_deliver(struct au_queue *queue, struct au_request *req)
+{
+	struct au_serial *port = au_queue_context(queue);
+	uint32_t result = 0;
+	int status = unit_control(port, req, &result);
+
+	au_request_complete(req, status, result);
+}
+
+static int unit_control_init(struct au_serial *port)
+{
+	const struct au_queue_config config = {
+		AU_HEAD(struct au_queue_config),
+		.kind = AU_QUEUE_SEQUENTIAL,
+		.context = port,
+		.deliver = unit_deliver,
+	};
+
+	return au_queue_create(port->unit, &config, &port->control_queue);
+}
+
 static void unit_submit(struct au_unit *unit, struct au_request *req)
 {
 	struct au_serial *port = auf_unit_priv(unit);
-	uint32_t result = 0;
-	int status;
 
 	if (req->op == AU_SERIAL_SEND || req->op == AU_SERIAL_DRAIN) {
 		auf_queue_put(port->tx_queue, req);
@@ -147,8 +172,7 @@ static void unit_submit(struct au_unit *unit, struct au_request *req)
 			serial_rx_resolve(port, req);
 		auf_queue_put(port->rx_queue, req);
 	} else {
-		status = port->up ? unit_control(port, req, &result) : -AU_ENODEV;
-		au_request_complete(req, status, result);
+		auf_queue_put(port->control_queue, req);
 	}
 }
 
@@ -328,7 +352,10 @@ int au_serial_add(struct au_device *dev, const struct au_serial_config *config,
 	port->state = auf_unit_state(port->unit, &fresh);
 	port->ring = (uint8_t *)port->state + 4096;
 	serial_state_init(port->state, fresh);
-	rc = serial_tx_init(port);
+	/* First, so that at the gate settings come before data. */
+	rc = unit_control_init(port);
+	if (rc == 0)
+		rc = serial_tx_init(port);
 	if (rc == 0)
 		rc = serial_rx_init(port);
 	if (rc)

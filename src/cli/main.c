@@ -27,8 +27,11 @@ static const struct cli_command commands[] = {
 	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
 	{ "export", "NAME pty --link PATH | NAME rfc2217 --listen [HOST:]PORT",
 	  "show a unit to ordinary programs", cmd_export },
-	{ "bench", "channel|placement|recovery [--json] ...", "measure", cmd_bench },
-	{ "lab", "up|ls|down|fault ...", "QEMU's device models as devices", cmd_lab },
+	{ "bench",
+	  "channel [--json] | placement [--json] | recovery [--count N] [--interval MS] [--json] "
+	  "NAME",
+	  "measure", cmd_bench },
+	{ "lab", "up|ls|down|fault [ARGUMENTS]", "QEMU's device models as devices", cmd_lab },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -60,6 +63,14 @@ void cli_say(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	fprintf(stderr, "\n");
 	va_end(ap);
+}
+
+static bool main_wants_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
 }
 
 int main(int argc, char **argv)
@@ -98,8 +109,8 @@ int main(int argc, char **argv)
 		if (strcmp(argv[0], commands[i].name) != 0)
 			continue;
 		/* The lab has its own help. */
-		if (argc == 2 && strcmp(argv[1], "--help") == 0 && commands[i].run != cmd_lab) {
-			printf("auriga %s %s\n\n%s\n", commands[i].name, commands[i].args,
+		if (commands[i].run != cmd_lab && main_wants_help(argc, argv)) {
+			printf("usage: auriga %s %s\n\n%s\n", commands[i].name, commands[i].args,
 			       commands[i].help);
 			return CLI_OK;
 		}

@@ -4,7 +4,9 @@
 
 int chan_handle_submit(struct au_handle *h, struct au_io *io)
 {
-	return au_chan_submit(h->chan, io);
+	int rc = au_chan_submit(h->chan, io);
+
+	return rc < 0 ? handle_refused(h, io, rc) : 0;
 }
 
 int chan_handle_flush(struct au_handle *h)

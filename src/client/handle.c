@@ -254,6 +254,20 @@ int handle_error(const struct au_handle *h)
 					       : strerror(-h->error));
 }
 
+int handle_refused(const struct au_handle *h, const struct au_io *io, int rc)
+{
+	if (rc == -EMSGSIZE)
+		client_say("%s: a request of %u bytes is longer than the handle's buffers: open it "
+			   "with a larger buffer_size",
+			   h->unit, io->length);
+	else if (rc == -EINVAL && io->flags != 0)
+		client_say("%s: au_io.flags 0x%x are not known to this library: leave them 0",
+			   h->unit, io->flags);
+	else if (rc == -EINVAL)
+		client_say("%s: a request of %u bytes has no data", h->unit, io->length);
+	return rc;
+}
+
 static int __attribute__((noinline)) handle_submit_slowly(struct au_handle *h, struct au_io *io)
 {
 	int rc = handle_enter(h);
@@ -271,8 +285,11 @@ int au_submit(struct au_handle *handle, struct au_io *io)
 {
 	if (AU_RING_UNLIKELY(handle->owner != client_self()))
 		return handle_submit_slowly(handle, io);
-	if (AU_RING_LIKELY(handle->chan != NULL))
-		return au_chan_submit(handle->chan, io);
+	if (AU_RING_LIKELY(handle->chan != NULL)) {
+		if (AU_RING_UNLIKELY(!au_chan_simple(handle->chan, io)))
+			return chan_handle_submit(handle, io);
+		return au_chan_submit_simple(handle->chan, io);
+	}
 	return handle->ops->submit(handle, io);
 }
 

@@ -123,6 +123,9 @@ static inline const void *client_self(void)
 int handle_watch(struct au_handle *h, int fd, enum handle_fd what);
 /** handle_unwatch - take it out again; -1 is fine. */
 void handle_unwatch(struct au_handle *h, int fd);
+/** handle_refused - say why a request was refused with @rc, unless it is -EAGAIN. Return: @rc. */
+int handle_refused(const struct au_handle *h, const struct au_io *io, int rc)
+	__attribute__((noinline, cold));
 /** handle_error - the error of a handle that is dead. Return: h->error. */
 int handle_error(const struct au_handle *h);
 /** handle_dead - nothing can be submitted any more. */

@@ -85,11 +85,11 @@ static int direct_submit(struct au_handle *h, struct au_io *io)
 
 	if (AU_RING_UNLIKELY(p->free_count == 0))
 		return -EAGAIN;
-	if (AU_RING_UNLIKELY(io->length != 0)) {
+	if (AU_RING_UNLIKELY((io->length | io->flags) != 0)) {
 		if (io->length > p->buffer_size)
-			return -EMSGSIZE;
-		if (!io->data)
-			return -EINVAL;
+			return handle_refused(h, io, -EMSGSIZE);
+		if (io->flags != 0 || !io->data)
+			return handle_refused(h, io, -EINVAL);
 	}
 	slot = p->free[--p->free_count];
 	s = &p->slots[slot];

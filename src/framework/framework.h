@@ -264,8 +264,9 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
 /**
  * struct auf_class - a class of units. All called on the lane.
  * @name: "serial".
- * @submit: check a request and take it, or complete it with an error. NULL: it goes to the unit's
- *	queues at once.
+ * @submit: check a request and put it into a queue, see auf_queue_put(), or complete it. The driver
+ *	is not called for it before a queue delivers it: only queues run suspects alone. NULL: it
+ *	goes to the unit's queues at once.
  * @opened: a handle is there; @flags: AUF_OPEN_*. Optional, like all that follow.
  * @closed: a handle has gone, its requests are complete; @last: no other is left.
  * @restore: after d0_entry(), before interrupts: program the settings in force.
@@ -310,6 +311,9 @@ unsigned int auf_unit_handles(const struct au_unit *unit);
 const struct auf_class *auf_unit_class(const struct au_unit *unit);
 /** auf_queue_put - class: let a request that submit() took go on to a queue. */
 void auf_queue_put(struct au_queue *queue, struct au_request *req);
+/** auf_queue_purge_waiting - class: what was not delivered yet ends with -AU_ECANCELED. For a queue
+ * that delivers nothing meanwhile. */
+void auf_queue_purge_waiting(struct au_queue *queue);
 /** auf_request_park - class: a request that a queue delivered only waits in the class, not in the
  * driver: it is no suspect when the host dies, and does not keep suspects from running alone. */
 void auf_request_park(struct au_request *req);

@@ -132,6 +132,13 @@ static void queue_purge_one(struct auf_request *r, void *arg)
 		auf_request_cancel(r, -AU_ECANCELED);
 }
 
+void auf_queue_purge_waiting(struct au_queue *queue)
+{
+	while (queue->waits)
+		auf_request_finish(AU_CONTAINER(queue->waiting.next, struct auf_request, node),
+				   -AU_ECANCELED, 0, 0);
+}
+
 enum au_queue_state au_queue_state(const struct au_queue *queue)
 {
 	return queue->state;

@@ -4,10 +4,13 @@
 
 #include <string.h>
 
-#define REGS_REP_MAX 256u
+#define REGS_REP_MAX  256u
+/* The accessors that are built into drivers subtract the width of an access from the size. */
+#define REGS_BASE_MIN 8u
 
 struct auf_regs {
 	struct au_regs pub;
+	volatile void *mapped; /* pub.base, also of a window that is too small for the accessors */
 	struct au_device *dev;
 	unsigned int region;
 	uint64_t offset; /* of the window in its region */
@@ -41,8 +44,9 @@ static int regs_new(struct au_device *dev, unsigned int region, volatile void *b
 
 	if (!regs)
 		return -AU_ENOMEM;
-	regs->pub.base = base;
+	regs->pub.base = size >= REGS_BASE_MIN ? base : NULL;
 	regs->pub.size = size;
+	regs->mapped = base;
 	regs->dev = dev;
 	regs->region = region;
 	regs->offset = offset;
@@ -81,6 +85,37 @@ int au_sub_regs(struct au_regs *parent, uint64_t offset, uint64_t size, struct a
 			size, out);
 }
 
+static uint64_t regs_load(const volatile void *at, uint32_t width)
+{
+	switch (width) {
+	case 1:
+		return *(const volatile uint8_t *)at;
+	case 2:
+		return *(const volatile uint16_t *)at;
+	case 4:
+		return *(const volatile uint32_t *)at;
+	default:
+		return *(const volatile uint64_t *)at;
+	}
+}
+
+static void regs_store(volatile void *at, uint32_t width, uint64_t value)
+{
+	switch (width) {
+	case 1:
+		*(volatile uint8_t *)at = (uint8_t)value;
+		break;
+	case 2:
+		*(volatile uint16_t *)at = (uint16_t)value;
+		break;
+	case 4:
+		*(volatile uint32_t *)at = (uint32_t)value;
+		break;
+	default:
+		*(volatile uint64_t *)at = value;
+	}
+}
+
 uint64_t au_regs_read(struct au_regs *window, uint64_t offset, uint32_t width)
 {
 	struct auf_regs *regs = regs_of(window);
@@ -89,6 +124,8 @@ uint64_t au_regs_read(struct au_regs *window, uint64_t offset, uint32_t width)
 
 	if (!regs_inside(regs, offset, width))
 		return regs_ones(width);
+	if (regs->mapped)
+		return regs_load((const volatile char *)regs->mapped + offset, width);
 	err = regs->dev->bus->ops->read(regs->dev->bus, regs->region, regs->offset + offset, width,
 					&value);
 	if (err) {
@@ -105,9 +142,12 @@ static void regs_write(struct au_regs *window, uint64_t offset, uint32_t width, 
 {
 	struct auf_regs *regs = regs_of(window);
 
-	if (regs_inside(regs, offset, width) &&
-	    regs->dev->bus->ops->write(regs->dev->bus, regs->region, regs->offset + offset, width,
-				       value, posted) != 0)
+	if (!regs_inside(regs, offset, width))
+		return;
+	if (regs->mapped)
+		regs_store((volatile char *)regs->mapped + offset, width, value);
+	else if (regs->dev->bus->ops->write(regs->dev->bus, regs->region, regs->offset + offset,
+					    width, value, posted) != 0)
 		auf_bus_check(regs->dev);
 }
 
@@ -129,9 +169,9 @@ int au_read_rep8(struct au_regs *window, uint64_t offset, uint8_t *buf, uint32_t
 	memset(buf, 0xff, count);
 	if (count > REGS_REP_MAX || !regs_inside(regs, offset, 1))
 		return -AU_EINVAL;
-	if (window->base) {
+	if (regs->mapped) {
 		for (uint32_t i = 0; i < count; i++)
-			buf[i] = ((volatile uint8_t *)window->base)[offset];
+			buf[i] = ((volatile uint8_t *)regs->mapped)[offset];
 		return 0;
 	}
 	err = regs->dev->bus->ops->read_rep8(regs->dev->bus, regs->region, regs->offset + offset,
@@ -150,9 +190,9 @@ int au_write_rep8(struct au_regs *window, uint64_t offset, const uint8_t *buf, u
 
 	if (count > REGS_REP_MAX || !regs_inside(regs, offset, 1))
 		return -AU_EINVAL;
-	if (window->base) {
+	if (regs->mapped) {
 		for (uint32_t i = 0; i < count; i++)
-			((volatile uint8_t *)window->base)[offset] = buf[i];
+			((volatile uint8_t *)regs->mapped)[offset] = buf[i];
 		return 0;
 	}
 	err = regs->dev->bus->ops->write_rep8(regs->dev->bus, regs->region, regs->offset + offset,

@@ -339,6 +339,14 @@ static int host_usage(void)
 	return 2;
 }
 
+static int host_help(void)
+{
+	puts("auriga-host runs one device's driver, in a sandbox. It is started by aurigad(8), and "
+	     "is "
+	     "not for the command line; see auriga-host(8).");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct host host;
@@ -350,6 +358,8 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strncmp(argv[i], "--pid-ns=", 9))
 			pid_ns = argv[i] + 9;
+		else if (!strcmp(argv[i], "--help"))
+			return host_help();
 		else if (argv[i][0] == '-')
 			return host_usage();
 	}

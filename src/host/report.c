@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REPORT_CHANNELS 64 /* at most 300 bytes each, of the 32 KiB of a message */
+
 static json_t *report_layers(const struct host *host)
 {
 	json_t *list = json_array();
@@ -48,36 +50,65 @@ static json_t *report_units(const struct host *host)
 	return host->units ? json_deep_copy(host->units) : json_array();
 }
 
-static json_t *report_channel(const struct host_channel *ch, bool lane)
+static json_t *report_channel(const struct host_channel *ch)
 {
-	char token[33];
-	json_t *o;
-
-	snprintf(token, sizeof(token), "%016" PRIx64 "%016" PRIx64, ch->token[0], ch->token[1]);
-	o = json_pack("{s:I, s:I, s:s, s:I, s:I, s:b}", "channel", (json_int_t)ch->id, "unit",
-		      (json_int_t)ch->unit, "token", token, "depth", (json_int_t)ch->depth,
-		      "buffer_size", (json_int_t)ch->buffer_size, "closing", ch->closing);
-	if (lane && ch->server) {
-		struct au_chan_server_stats stats = au_chan_server_stats(ch->server);
-
-		json_object_set_new(o, "requests", json_integer((json_int_t)stats.requests));
-		json_object_set_new(o, "replayed", json_integer((json_int_t)stats.replayed));
-		json_object_set_new(o, "stale", json_integer((json_int_t)stats.stale));
-		json_object_set_new(o, "events", json_integer((json_int_t)stats.events));
-		json_object_set_new(o, "events_dropped",
-				    json_integer((json_int_t)stats.events_dropped));
-	}
-	return o;
+	return json_pack("{s:I, s:I, s:I, s:I}", "channel", (json_int_t)ch->id, "unit",
+			 (json_int_t)ch->unit, "depth", (json_int_t)ch->depth, "buffer_size",
+			 (json_int_t)ch->buffer_size);
 }
 
-/* Under the host's lock. */
-static json_t *report_channels(const struct host *host, bool lane)
+/*
+ * Under the host's lock. What the next manager needs: the tokens, which are nobody else's business.
+ * All channels that there can be fit into one message.
+ */
+static json_t *report_channels_adopted(const struct host *host)
 {
 	json_t *list = json_array();
 
-	for (const struct host_channel *ch = host->channels; ch; ch = ch->next)
-		json_array_append_new(list, report_channel(ch, lane));
+	for (const struct host_channel *ch = host->channels; ch; ch = ch->next) {
+		json_t *o = report_channel(ch);
+		char token[33];
+
+		snprintf(token, sizeof(token), "%016" PRIx64 "%016" PRIx64, ch->token[0],
+			 ch->token[1]);
+		json_object_set_new(o, "token", json_string(token));
+		if (ch->closing)
+			json_object_set_new(o, "closing", json_true());
+		json_array_append_new(list, o);
+	}
 	return list;
+}
+
+static void report_stats(json_t *o, struct au_chan_server *server)
+{
+	struct au_chan_server_stats stats = au_chan_server_stats(server);
+
+	json_object_set_new(o, "requests", json_integer((json_int_t)stats.requests));
+	json_object_set_new(o, "replayed", json_integer((json_int_t)stats.replayed));
+	json_object_set_new(o, "stale", json_integer((json_int_t)stats.stale));
+	json_object_set_new(o, "events", json_integer((json_int_t)stats.events));
+	json_object_set_new(o, "events_dropped", json_integer((json_int_t)stats.events_dropped));
+}
+
+/* Under the host's lock. For people; no more than fit into the message, and how many were left out.
+ */
+static void report_channels(const struct host *host, bool lane, json_t *o)
+{
+	json_t *list = json_array();
+	unsigned int room = REPORT_CHANNELS;
+
+	for (const struct host_channel *ch = host->channels; ch && room; ch = ch->next, room--) {
+		json_t *channel = report_channel(ch);
+
+		json_object_set_new(channel, "closing", json_boolean(ch->closing));
+		if (lane && ch->server)
+			report_stats(channel, ch->server);
+		json_array_append_new(list, channel);
+	}
+	json_object_set_new(o, "channels", list);
+	json_object_set_new(
+		o, "channels_left_out",
+		json_integer((json_int_t)(host->channel_count - json_array_size(list))));
 }
 
 static char *report_text(json_t *o)
@@ -141,7 +172,7 @@ char *host_report_adopted(struct host *host, int fds[AU_MSG_FDS], unsigned int *
 	json_object_set_new(o, "times_us", report_times(host));
 	pthread_mutex_lock(&host->lock);
 	json_object_set_new(o, "units", report_units(host));
-	json_object_set_new(o, "channels", report_channels(host, false));
+	json_object_set_new(o, "channels", report_channels_adopted(host));
 	json_object_set_new(o, "serving", json_boolean(host->serving));
 	json_object_set_new(o, "gone", json_boolean(host->gone));
 	pthread_mutex_unlock(&host->lock);
@@ -178,7 +209,7 @@ char *host_report_answer(struct host *host, bool lane)
 		json_object_set_new(o, "history", report_history(host));
 	pthread_mutex_lock(&host->lock);
 	json_object_set_new(o, "units", report_units(host));
-	json_object_set_new(o, "channels", report_channels(host, lane));
+	report_channels(host, lane, o);
 	json_object_set_new(o, "serving", json_boolean(host->serving));
 	json_object_set_new(o, "gone", json_boolean(host->gone));
 	pthread_mutex_unlock(&host->lock);

@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,22 @@ static int adopt_path(const struct mgr *mgr, const char *name, const char *suffi
 	return au_runtime_path(mgr->dir, relative, path, error, sizeof(error));
 }
 
+/* Process numbers say nothing after a restart of the machine; a directory may have outlived it. */
+static const char *adopt_boot(void)
+{
+	static char text[40];
+	AU_CLEANUP_FD int fd = -1;
+	ssize_t n;
+
+	if (text[0])
+		return text;
+	fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+	text[n > 0 ? n : 0] = 0;
+	text[strcspn(text, "\n")] = 0;
+	return text;
+}
+
 /* ------------------------------------------------------------------- saving */
 
 static json_t *saved_spec(const struct mgr_spec *spec)
@@ -51,7 +68,7 @@ static json_t *saved_spec(const struct mgr_spec *spec)
 		snprintf(text, sizeof(text), format, value);         \
 		json_object_set_new(policy, key, json_string(text)); \
 	} while (0)
-	SAVED("idle", "%u", p->idle_ms / 1000);
+	SAVED("idle", "%.3f", p->idle_ms / 1000.0);
 	SAVED("request_timeout", "%u", p->request_timeout_ms);
 	SAVED("verify", "%s", p->verify ? "yes" : "no");
 	SAVED("mode", "%o", p->mode);
@@ -96,6 +113,7 @@ void mgr_state_save(struct mgr_device *dev)
 		json_object_set_new(o, "start_time",
 				    json_integer((json_int_t)dev->host->start_time));
 		json_object_set_new(o, "number", json_integer(dev->host->number));
+		json_object_set_new(o, "boot", json_string(adopt_boot()));
 	}
 	err = o ? adopt_path(dev->mgr, dev->spec.name, "json", path) : -ENOMEM;
 	if (!err)
@@ -229,6 +247,7 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 		return -EINVAL;
 	if (json_object_get(o, "pid") &&
 	    (!mgr_json_uint(o, "pid", INT32_MAX, &pid) || pid < 2 ||
+	     !mgr_json_text(o, "boot", saved->boot, sizeof(saved->boot)) ||
 	     !mgr_json_uint(o, "start_time", INT64_MAX, &saved->start_time) ||
 	     !mgr_json_uint(o, "number", INT32_MAX, &number)))
 		return -EINVAL;
@@ -380,7 +399,8 @@ int mgr_adopted(struct mgr_device *dev, const char *text, int fds[AU_MSG_FDS])
 static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 {
 	char error[AU_PATH_MAX + MGR_TEXT], name[MGR_NAME];
-	bool lives = adopt_lives(saved->pid, saved->start_time);
+	bool lives =
+		!strcmp(saved->boot, adopt_boot()) && adopt_lives(saved->pid, saved->start_time);
 	struct mgr_device *dev;
 	int err;
 

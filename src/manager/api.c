@@ -44,6 +44,8 @@ static bool api_value(const json_t *value, char *buf, size_t size)
 		snprintf(buf, size, "%s", json_is_true(value) ? "yes" : "no");
 	else if (json_is_integer(value))
 		snprintf(buf, size, "%lld", (long long)json_integer_value(value));
+	else if (json_is_real(value))
+		snprintf(buf, size, "%.15g", json_real_value(value));
 	else if (!json_is_string(value) || json_string_length(value) >= size ||
 		 strlen(json_string_value(value)) != json_string_length(value))
 		return false;

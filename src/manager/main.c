@@ -23,7 +23,26 @@
 static const char usage[] =
 	"usage: aurigad [--runtime-dir DIR] [--config DIR] [--foreground] [--log-level LEVEL]\n"
 	"               [--uid-range FIRST-LAST] [--idle SECONDS] [--no-standby] [--host PROGRAM]\n"
-	"               [--version]\n";
+	"               [--version]\n"
+	"\n"
+	"Runs device drivers in processes of their own, watches them and starts them again.\n"
+	"  --runtime-dir DIR      sockets and state (default $AURIGA_RUNTIME_DIR, then "
+	"/run/auriga)\n"
+	"  --config DIR           devices are in DIR/devices.d/*.conf (default /etc/auriga)\n"
+	"  --foreground           stay, and log to standard error\n"
+	"  --log-level LEVEL      error, warn, info or debug\n"
+	"  --uid-range FIRST-LAST users for hosts, as root only\n"
+	"  --idle SECONDS         unload what nobody has open for so long (default 10; 0: never)\n"
+	"  --no-standby           keep no host ready for the next start\n"
+	"  --host PROGRAM         instead of the auriga-host beside this program\n"
+	"aurigad(8) says all.\n";
+
+/* What was wrong has been said, or can be seen. */
+static int main_usage(void)
+{
+	fprintf(stderr, "%.*s", (int)(strstr(usage, "\n\n") + 1 - usage), usage);
+	return 2;
+}
 
 static int main_error(const char *text)
 {
@@ -105,12 +124,10 @@ static int main_options(struct mgr *mgr, struct main_options *o, int argc, char 
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	char *end;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		int level;
-		double idle;
 
 		switch (opt) {
 		case 'r':
@@ -137,11 +154,9 @@ static int main_options(struct mgr *mgr, struct main_options *o, int argc, char 
 						      "above 0, not more than a million apart");
 			break;
 		case 'i':
-			idle = strtod(optarg, &end);
-			if (end == optarg || *end || !(idle >= 0 && idle <= 86400))
+			if (mgr_spec_idle(optarg, &mgr->idle_ms))
 				return 1 +
 				       main_error("--idle: use seconds from 0 (never) to 86400");
-			mgr->idle_ms = (uint32_t)(idle * 1000);
 			break;
 		case 'H':
 			if (snprintf(mgr->host_program, sizeof(mgr->host_program), "%s", optarg) >=
@@ -161,14 +176,11 @@ static int main_options(struct mgr *mgr, struct main_options *o, int argc, char 
 			fputs(usage, stdout);
 			return 1;
 		default:
-			fputs(usage, stderr);
-			return 1 + 2;
+			return 1 + main_usage();
 		}
 	}
-	if (optind < argc) {
-		fputs(usage, stderr);
-		return 1 + 2;
-	}
+	if (optind < argc)
+		return 1 + main_usage();
 	return 0;
 }
 

@@ -467,6 +467,7 @@ struct mgr_saved {
 	unsigned int slot;
 	pid_t pid;
 	uint64_t start_time;
+	char boot[40];
 	unsigned int number;
 	unsigned int clients;
 	unsigned int unit_count;

@@ -140,6 +140,21 @@ static int spec_number(const char *key, const char *value, int base, unsigned lo
 	return 0;
 }
 
+/* What is more than 0 is not never, however little it is. */
+int mgr_spec_idle(const char *value, uint32_t *idle_ms)
+{
+	size_t digits = strspn(value, "0123456789.");
+	char *end;
+	double seconds = strtod(value, &end);
+
+	if (!digits || value[digits] || *end || !(seconds >= 0 && seconds <= SPEC_IDLE_MAX))
+		return -EINVAL;
+	*idle_ms = (uint32_t)(seconds * 1000 + 0.5);
+	if (seconds > 0 && !*idle_ms)
+		*idle_ms = 1;
+	return 0;
+}
+
 static int spec_bool(const char *key, const char *value, bool *flag, char *error, size_t error_size)
 {
 	static const char *const yes[] = { "yes", "true", "on", "1" };
@@ -167,10 +182,11 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 	if (!strcmp(key, "hold"))
 		return spec_bool(key, value, &policy->hold, error, error_size);
 	if (!strcmp(key, "idle")) {
-		err = spec_number(key, value, 10, SPEC_IDLE_MAX, &number, error, error_size);
-		if (!err)
-			policy->idle_ms = (uint32_t)number * 1000;
-		return err;
+		if (mgr_spec_idle(value, &policy->idle_ms)) {
+			SAY("idle '%.20s': use seconds from 0 (never) to %u", value, SPEC_IDLE_MAX);
+			return -EINVAL;
+		}
+		return 0;
 	}
 	if (!strcmp(key, "request_timeout")) {
 		err = spec_number(key, value, 10, SPEC_TIMEOUT_MAX, &number, error, error_size);

@@ -65,6 +65,8 @@ void mgr_spec_clear(struct mgr_spec *spec);
  */
 int mgr_spec_set(struct mgr_spec *spec, const char *section, const char *key, const char *value,
 		 char *error, size_t error_size);
+/** mgr_spec_idle - seconds, which may have decimals, as milliseconds. Return: 0 or -EINVAL. */
+int mgr_spec_idle(const char *value, uint32_t *idle_ms);
 /** mgr_spec_check - whether it is complete: an address, or a driver. */
 int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size);
 

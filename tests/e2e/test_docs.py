@@ -78,6 +78,22 @@ def test_installed_programs_find_their_own(installed):
     assert "uart16550" in out and "serial-loop" in out
 
 
+@pytest.mark.parametrize("words", [
+    *(("auriga", c) for c in ("ls", "info", "attach", "detach", "why", "drivers", "restart", "hold",
+                              "crash", "export", "bench")),
+    ("auriga", "export", "x", "pty"), ("auriga", "bench", "recovery"), ("auriga", "lab"),
+    *(("auriga", "lab", c) for c in ("up", "ls", "down", "fault")),
+    *(("auriga-lab", c) for c in ("up", "ls", "down", "fault")),
+    ("auriga",), ("auriga-lab",), ("aurigad",), ("auriga-host",)], ids=" ".join)
+def test_everything_answers_help(build, words):
+    for option in ("--help", "-h") if words[0] in ("auriga", "auriga-lab") else ("--help",):
+        done = subprocess.run([build / "bin" / words[0], *words[1:], option], text=True,
+                              capture_output=True, timeout=20, check=False)
+        assert done.returncode == 0 and not done.stderr, (done.returncode, done.stderr)
+        for word in words:
+            assert word in done.stdout or word == "x", done.stdout
+
+
 @pytest.mark.parametrize("page", ["auriga.1", "auriga-lab.1", "auriga-host.8", "aurigad.8"])
 def test_pages_name_every_option_of_their_program(build, page):
     """An option that --help shows is in the manual."""

@@ -120,14 +120,17 @@ def test_crash_record(build, op, sig):
 
 
 def test_crash_depth(build):
-    """The walk goes through the frames of the driver."""
+    """The walk goes through the frames of the driver, and down to the thread that ran it."""
     with Mini(build) as m:
         m.start()
         m.open()
         m.io(DEEP)
         crash = m.wait("died")["crash"]
         assert crash["address"] == 8
-        assert [f.endswith("t-echo.so") for f in crash["frames"]].count(True) >= 4
+        frames = [f.rsplit("/", 1)[-1] for f in crash["frames"]]
+        assert frames.count("t-echo.so") >= 4
+        below = frames[len(frames) - frames[::-1].index("t-echo.so"):]
+        assert sum("libauriga-framework" in f for f in below) >= 4, below
 
 
 def test_crash_of_the_stack(build):
@@ -437,3 +440,6 @@ def test_usage(build):
     done = subprocess.run([build / "bin/auriga-host"], capture_output=True, text=True,
                           close_fds=True, check=False)
     assert done.returncode == 2 and "aurigad" in done.stderr
+    done = subprocess.run([build / "bin/auriga-host", "--help"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0 and "aurigad" in done.stdout

@@ -234,6 +234,31 @@ def test_a_device_comes_and_goes(manager):
     assert manager.attach()["name"] == "raw2"
 
 
+def test_info_with_many_clients(manager):
+    """What the host says of its channels fits, and tells nobody how to take one over."""
+    manager.attach()
+    clients = [connect(manager, "raw0") for _ in range(190)]
+    for client in clients:
+        client.send(hello())
+    fds = [fd for client in clients for fd in socket.recv_fds(client, 4096, 4)[1]]
+    info = manager.info("raw0")
+    host = info["host"]
+    assert info["clients"] == 190 and host["history"]
+    assert len(host["channels"]) + host["channels_left_out"] == 190
+    assert len(host["channels"]) >= 32 and "requests" in host["channels"][0]
+    assert "token" not in json.dumps(host)
+    # A manager that comes after this one is told of all of them.
+    manager.kill()
+    manager.start()
+    wait_for(lambda: manager.state("raw0") == "running", 5, "re-adoption")
+    host = manager.info("raw0")["host"]
+    assert host["generation"] == 1 and len(host["channels"]) + host["channels_left_out"] == 190
+    for client in clients:
+        client.close()
+    for fd in fds:
+        os.close(fd)
+
+
 def test_drivers_why_and_metrics(manager):
     drivers = {d["name"]: d for d in manager.get("/v1/drivers")}
     assert drivers["t-echo"]["class"] == "raw" and drivers["t-echo"]["matches"] == ["virtual"]
@@ -855,6 +880,27 @@ def test_hostile_state_files(manager):
     assert victim.poll() is None
     victim.kill()
     victim.wait()
+
+
+def test_hosts_from_before_the_machine_was_restarted(manager):
+    """A runtime directory can outlive the machine's uptime; process numbers cannot."""
+    manager.attach(name="idle", policy={"idle": 0.25})
+    manager.attach()
+    old = manager.row("raw0")["pid"]
+    wait_for(lambda: manager.state("idle") == "idle", 3, "unloading")
+    manager.kill()
+    path = manager.rundir / "state/raw0.json"
+    saved = json.loads(path.read_text())
+    assert saved["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    try:
+        path.write_text(json.dumps({**saved, "boot": "another"}))
+        manager.start()
+        wait_for(lambda: manager.state("raw0") == "running", 3, "a new host")
+        assert manager.row("raw0")["pid"] != old and not ended(old)
+        assert manager.client("raw0", "load", 0.2, 2).report()["errors"] == 0
+        assert manager.info("idle")["policy"]["idle"] == 0.25
+    finally:
+        os.kill(old, signal.SIGKILL)
 
 
 def test_evidence_and_quarantine_outlive_the_manager(manager):

@@ -157,6 +157,50 @@ def test_poison_of_one_client_is_nothing_to_another(rig):
     assert rig.row(name)["state"] == "running"
 
 
+SEND, RECV, SET_MODEM, SET_BREAK, GET_MODEM = 1, 2, 5, 7, 6  # auriga/serial.h
+RTSCTS, DTR, RTS = 1, 1, 2
+
+
+@pytest.mark.parametrize("deadly", [("line", 666, 0), ("submit", SET_BREAK, 1, 0, 1),
+                                    ("submit", SET_MODEM, 1, 0, DTR)],
+                         ids=["line", "break", "modem"])
+def test_poison_settings_fail_alone(rig, deadly):
+    """A setting that kills the driver each time is one -EIO, and not the end of the device."""
+    rig.manager()
+    name = attach(rig, "t-line")
+    client, other = Shell(rig, name), Shell(rig, name)
+    # A send that the driver owns at each death, and a receive that waits for it.
+    assert client.ask("line", 9600, RTSCTS)["rc"] == 0
+    assert statuses(client.wait(5)) == [0]
+    client.ask("forget")
+    if deadly[0] == "submit" and deadly[1] == SET_MODEM:
+        other.submit(RECV, length=64, arg=64)
+    else:
+        client.submit(SET_MODEM, length=0, arg=RTS)
+        assert statuses(client.wait(5)) == [0]
+        client.ask("forget")
+        other.submit(SEND, length=64)
+        other.submit(RECV, length=64, arg=64)
+    assert client.ask(*deadly)["rc"] == 0
+    answer = client.wait(20)
+    assert statuses(answer) == [-errno.EIO], answer
+    assert answer["restarts"] == 3, answer
+    row = rig.row(name)
+    assert row["state"] == "running" and row["restarts"] == 3, row
+    # Nobody else has lost anything, and what was in force still is.
+    client.ask("forget")
+    assert client.ask("line", 9600, 0)["rc"] == 0
+    if deadly[0] == "submit" and deadly[1] == SET_MODEM:
+        other.submit(SEND, length=64)
+    client.submit(GET_MODEM, length=0)
+    answer = client.wait(5)
+    assert statuses(answer) == [0, 0], answer
+    outputs = DTR | RTS if deadly[:2] == ("submit", SET_MODEM) else DTR
+    assert answer["requests"][1]["result"] & (DTR | RTS) == outputs
+    assert statuses(other.wait(5)) == [0, 0]
+    assert client.end() == 0 and other.end() == 0
+
+
 def test_poison_among_requests_that_are_held_for_ever(rig):
     rig.manager()
     name = attach(rig, "t-echo")

@@ -3,18 +3,33 @@
  * A raw application that does what it is told on stdin, one command a line, and answers each with
  * one line of JSON. For tests that are written in another language.
  *
- *	open UNIT [DEPTH [BUFFER]]	as au_open(); DEPTH 32, BUFFER 4096
- *	submit OP COUNT LENGTH ARG0 [TIMEOUT_MS]
- *	wait MS				poll until nothing is outstanding, or for so long; the
- *status, result and data of each request since the last "forget" cancel INDEX			of
- *the requests since the last "forget" forget				requests that are complete
- *	load DEPTH LENGTH		echoes all the time, the data checked, until the next
- *command quiet				sleep in au_poll() until the next command fork
- *what a child's handle answers nofile COUNT			descriptors that this process may
- *have from now on, more than it has close
+ * open UNIT [DEPTH [BUFFER]]:
+ *	as au_open(); DEPTH 32, BUFFER 4096
+ * submit OP COUNT LENGTH ARG0 [TIMEOUT_MS]:
+ *	COUNT requests
+ * line BAUD FLOW:
+ *	AU_SERIAL_SET_LINE, 8N1
+ * wait MS:
+ *	poll until nothing is outstanding, or for so long; the status, result and data of each
+ *	request since the last "forget"
+ * cancel INDEX:
+ *	of the requests since the last "forget"
+ * forget:
+ *	requests that are complete
+ * load DEPTH LENGTH:
+ *	echoes all the time, the data checked, until the next command
+ * quiet:
+ *	sleep in au_poll() until the next command
+ * fork:
+ *	what a child's handle answers
+ * nofile COUNT:
+ *	descriptors that this process may have from now on, more than it has
+ * close:
+ *	the handle
  */
 #include <auriga/auriga.h>
 #include <auriga/raw.h>
+#include <auriga/serial.h>
 
 #include <errno.h>
 #include <poll.h>
@@ -35,6 +50,7 @@ struct shell_request {
 	struct au_io io;
 	unsigned char data[LENGTH];
 	unsigned char sent[LENGTH];
+	bool fixed; /* what is sent stays as it is */
 };
 
 static struct {
@@ -117,15 +133,22 @@ static void shell_done(struct au_io *io)
 		shell_submit(r);
 }
 
-static int shell_submit(struct shell_request *r)
+static void shell_fill(struct shell_request *r)
 {
 	static unsigned int seed = 1;
-	int rc;
 
 	for (uint32_t i = 0; i < r->io.length; i++) {
 		seed = seed * 1664525u + 1013904223u;
 		r->sent[i] = (unsigned char)(seed >> 24);
 	}
+}
+
+static int shell_submit(struct shell_request *r)
+{
+	int rc;
+
+	if (!r->fixed)
+		shell_fill(r);
 	memcpy(r->data, r->sent, r->io.length);
 	rc = au_submit(shell.handle, &r->io);
 	if (rc == 0)
@@ -133,7 +156,9 @@ static int shell_submit(struct shell_request *r)
 	return rc;
 }
 
-static int shell_send(unsigned int op, uint32_t length, uint64_t arg, uint32_t timeout_ms)
+/* @data: what to send, or NULL for what comes. */
+static int shell_send(unsigned int op, uint32_t length, uint64_t arg, uint32_t timeout_ms,
+		      const void *data)
 {
 	struct shell_request *r;
 	int rc;
@@ -143,6 +168,9 @@ static int shell_send(unsigned int op, uint32_t length, uint64_t arg, uint32_t t
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
+	r->fixed = data != NULL;
+	if (data)
+		memcpy(r->sent, data, length);
 	r->io = (struct au_io){ .op = (uint16_t)op,
 				.length = length,
 				.arg = { arg, 0 },
@@ -191,10 +219,24 @@ static void do_submit(char **args)
 
 	for (int i = 0; rc == 0 && i < count; i++)
 		rc = shell_send((unsigned int)atoi(args[0]), (uint32_t)atoi(args[2]),
-				strtoull(args[3], NULL, 0), args[4] ? (uint32_t)atoi(args[4]) : 0);
+				strtoull(args[3], NULL, 0), args[4] ? (uint32_t)atoi(args[4]) : 0,
+				NULL);
 	if (rc == 0)
 		rc = au_flush(shell.handle);
 	shell_answer(rc);
+}
+
+static void do_line(char **args)
+{
+	const struct au_serial_line line = { .size = sizeof(line),
+					     .abi = 1,
+					     .baud = (uint32_t)atoi(args[0]),
+					     .data_bits = 8,
+					     .stop_bits = 1,
+					     .flow = (uint8_t)atoi(args[1]) };
+	int rc = shell_send(AU_SERIAL_SET_LINE, sizeof(line), 0, 0, &line);
+
+	shell_answer(rc ? rc : au_flush(shell.handle));
 }
 
 static void do_wait(char **args)
@@ -252,7 +294,7 @@ static void do_load(char **args)
 	shell.loading = true;
 	shell.last = shell_now();
 	for (int i = atoi(args[0]); rc == 0 && i > 0; i--)
-		rc = shell_send(ECHO, (uint32_t)atoi(args[1]), 0, 0);
+		rc = shell_send(ECHO, (uint32_t)atoi(args[1]), 0, 0, NULL);
 	while (rc >= 0 && shell.outstanding && !shell_commanded(0)) {
 		for (int i = 0; rc >= 0 && i < 64 && shell_now() < say; i++)
 			rc = au_poll(shell.handle, 0, 10);
@@ -343,11 +385,12 @@ static const struct {
 	bool open; /* only with a handle */
 	void (*run)(char **args);
 } commands[] = {
-	{ "open", 1, false, do_open },	   { "submit", 4, true, do_submit },
-	{ "wait", 1, true, do_wait },	   { "cancel", 1, true, do_cancel },
-	{ "forget", 0, true, do_forget },  { "load", 2, true, do_load },
-	{ "quiet", 0, true, do_quiet },	   { "fork", 0, true, do_fork },
-	{ "nofile", 1, false, do_nofile }, { "close", 0, true, do_close },
+	{ "open", 1, false, do_open },	  { "submit", 4, true, do_submit },
+	{ "wait", 1, true, do_wait },	  { "cancel", 1, true, do_cancel },
+	{ "forget", 0, true, do_forget }, { "load", 2, true, do_load },
+	{ "quiet", 0, true, do_quiet },	  { "fork", 0, true, do_fork },
+	{ "line", 2, true, do_line },	  { "nofile", 1, false, do_nofile },
+	{ "close", 0, true, do_close },
 };
 
 static void shell_command(char *line)

@@ -438,6 +438,69 @@ static void test_fail(void **state)
 }
 
 /* Random deaths at random moments: each request completes once, in the end with its own result. */
+static void host_says(struct pair *pair, unsigned int count, uint64_t first)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		const struct au_event e = { .kind = 0x8100, .count = 1, .arg = { first + i } };
+
+		pair->host->handle->config.event(pair->host->handle, &e);
+		fake_turn(&pair->host->lane);
+	}
+}
+
+/* Read everything: @kept distinct events in a row, then a gap of @lost, then RESTARTED. */
+static void expect_gap(struct pair *pair, unsigned int kept, uint32_t lost)
+{
+	struct au_event e;
+
+	for (unsigned int i = 0; i < kept; i++) {
+		assert_true(au_chan_event_next(pair->chan, &e));
+		assert_int_equal(e.kind, 0x8100);
+		assert_int_equal(e.arg[0], i);
+	}
+	assert_true(au_chan_event_next(pair->chan, &e));
+	if (lost) {
+		assert_int_equal(e.kind, AU_EVENT_OVERFLOW);
+		assert_int_equal(e.count, lost);
+		assert_true(au_chan_event_next(pair->chan, &e));
+	}
+	assert_int_equal(e.kind, AU_EVENT_RESTARTED);
+	assert_false(au_chan_event_next(pair->chan, &e));
+}
+
+/* What a dead host left in its ring is taken, or its loss is told. */
+static void test_events_of_the_dead(void **state)
+{
+	struct pair *pair = *state;
+
+	host_says(pair, 10, 0);
+	replace(pair, true);
+	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 2);
+	expect_gap(pair, 10, 0);
+
+	/* The queue has room for 56; what came first is polled, the rest stays in the ring. */
+	host_says(pair, 40, 0);
+	au_chan_poll(pair->chan, 0);
+	host_says(pair, 40, 40);
+	replace(pair, true);
+	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 3);
+	expect_gap(pair, 56, 24);
+
+	/* Of a ring that is full nobody knows whether it was all. */
+	host_says(pair, 40, 0);
+	au_chan_poll(pair->chan, 0);
+	host_says(pair, AU_WIRE_EVENT_ENTRIES + 5, 40);
+	replace(pair, true);
+	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 4);
+	expect_gap(pair, 56, 40 + AU_WIRE_EVENT_ENTRIES - 56 + 1);
+
+	/* There will be no other host. */
+	host_says(pair, 60, 0);
+	au_chan_fail(pair->chan, -ENODEV);
+	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 0);
+	expect_gap(pair, 56, 4);
+}
+
 static void test_random_deaths(void **state)
 {
 	struct pair *pair = *state;
@@ -518,6 +581,7 @@ int main(void)
 		TEST(test_no_poison_without_fault),
 		TEST(test_expiry),
 		TEST(test_fail),
+		TEST(test_events_of_the_dead),
 		TEST(test_random_deaths),
 	};
 

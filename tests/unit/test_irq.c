@@ -34,7 +34,7 @@ static void with_irq(struct au_device *dev)
 	struct au_irq *other;
 
 	wrong.dpc = NULL;
-	assert_int_equal(au_irq_create(dev, &wrong, &other), -AU_ENXIO);
+	assert_int_equal(au_irq_create(dev, &wrong, &other), -AU_EINVAL);
 	wrong = config;
 	wrong.vector = 1;
 	assert_int_equal(au_irq_create(dev, &wrong, &other), -AU_ENXIO);
@@ -343,6 +343,61 @@ static void test_regs_mapped(void **state)
 	fw_down();
 }
 
+/* Offsets near the end of the numbers do not come round to its beginning. */
+static void test_regs_no_wrap(void **state)
+{
+	fake.bus.regions[0].base = fake.bar;
+	fw_up(with_fake_bus);
+	memset(fake.bar, 7, sizeof(fake.bar));
+	for (uint64_t off = UINT64_MAX; off > UINT64_MAX - 16; off--) {
+		assert_int_equal(au_read8(part, off), 0xff);
+		assert_int_equal(au_read16(part, off), 0xffff);
+		assert_int_equal(au_read32(part, off), 0xffffffff);
+		assert_true(au_read64(part, off) == UINT64_MAX);
+		au_write8(part, off, 1);
+		au_write16(part, off, 1);
+		au_post32(part, off, 1);
+		au_post64(part, off, 1);
+	}
+	assert_int_equal(fw.rules, 0); /* the verifier is off */
+	assert_non_null(strstr(fw.line, "register-outside"));
+	for (unsigned int i = 0; i < sizeof(fake.bar); i++)
+		assert_int_equal(fake.bar[i], 7);
+	fw_down();
+}
+
+/* A window may be smaller than an access: it has all that fits, and nothing more. */
+static void test_regs_small(void **state)
+{
+	struct au_regs *small;
+	uint8_t buf[3] = { 1, 2, 3 };
+
+	for (int mapped = 0; mapped < 2; mapped++) {
+		fw_reset();
+		fake_reset();
+		fw.prepare = with_irq;
+		fake.bus.regions[0].base = mapped ? fake.bar : NULL;
+		fw_up(with_fake_bus);
+		memset(fake.bar, 7, sizeof(fake.bar));
+		assert_int_equal(au_sub_regs(part, 2, 3, &small), 0);
+		au_write16(small, 0, 0x1234);
+		assert_int_equal(au_read16(small, 0), 0x1234);
+		assert_int_equal(fake.bar[10], 0x34);
+		assert_int_equal(au_read8(small, 2), 7);
+		assert_int_equal(au_read8(small, 3), 0xff);
+		assert_int_equal(au_read16(small, 2), 0xffff);
+		assert_int_equal(au_read32(small, 0), 0xffffffff);
+		assert_int_equal(au_read32(small, UINT64_MAX), 0xffffffff);
+		assert_true(au_read64(small, 0) == UINT64_MAX);
+		assert_int_equal(au_write_rep8(small, 2, buf, 3), 0);
+		assert_int_equal(fake.bar[12], 3);
+		assert_int_equal(fake.bar[13], 7);
+		assert_int_equal(au_read_rep8(small, 2, buf, 1), 0);
+		assert_int_equal(buf[0], 3);
+		fw_down();
+	}
+}
+
 static void too_late(struct au_queue *queue, struct au_request *req)
 {
 	const struct au_irq_config config = { AU_HEAD(struct au_irq_config), .dpc = dpc };
@@ -421,6 +476,8 @@ int main(void)
 		cmocka_unit_test_setup(test_regs, setup),
 		cmocka_unit_test_setup(test_regs_outside, setup),
 		cmocka_unit_test_setup(test_regs_mapped, setup),
+		cmocka_unit_test_setup(test_regs_no_wrap, setup),
+		cmocka_unit_test_setup(test_regs_small, setup),
 		cmocka_unit_test_setup(test_create_late, setup),
 		cmocka_unit_test_setup(test_completion_in_isr, setup),
 		cmocka_unit_test_setup(test_regs_outside_verified, setup),

@@ -77,6 +77,25 @@ static void the_file_names_it(void **state)
 	assert_int_equal(spec.policy.idle_ms, 7000);
 }
 
+static void idle_has_decimals(void **state)
+{
+	uint32_t ms = 5;
+
+	(void)state;
+	assert_int_equal(mgr_spec_idle("0.3", &ms), 0);
+	assert_int_equal(ms, 300);
+	assert_int_equal(mgr_spec_idle("0", &ms), 0);
+	assert_int_equal(ms, 0);
+	/* 0 is never: what is more must not become it. */
+	assert_int_equal(mgr_spec_idle("0.0001", &ms), 0);
+	assert_int_equal(ms, 1);
+	assert_int_equal(mgr_spec_idle("86400.000", &ms), 0);
+	assert_int_equal(ms, 86400000);
+	assert_int_equal(mgr_spec_idle("", &ms), -EINVAL);
+	assert_int_equal(mgr_spec_idle("inf", &ms), -EINVAL);
+	assert_int_equal(mgr_spec_idle("-0.1", &ms), -EINVAL);
+}
+
 static void mistakes_are_told_with_their_line(void **state)
 {
 	static const struct {
@@ -90,8 +109,12 @@ static void mistakes_are_told_with_their_line(void **state)
 		{ "[device]\nplacement = moon\n", ":2:", "process" },
 		{ "address = virtual\n", ":1:", "before any section" },
 		{ "[devise]\naddress = virtual\n", ":2:", "devise" },
-		{ "[policy]\nidle = soon\n", ":2:", "number" },
-		{ "[policy]\nidle = -1\n", ":2:", "number" },
+		{ "[policy]\nidle = soon\n", ":2:", "seconds" },
+		{ "[policy]\nidle = -1\n", ":2:", "seconds" },
+		{ "[policy]\nidle = 0x10\n", ":2:", "seconds" },
+		{ "[policy]\nidle = 1e9\n", ":2:", "seconds" },
+		{ "[policy]\nidle = .\n", ":2:", "seconds" },
+		{ "[policy]\nidle = 86400.1\n", ":2:", "seconds" },
 		{ "[policy]\nmode = 0999\n", ":2:", "octal" },
 		{ "[policy]\nverify = maybe\n", ":2:", "yes or no" },
 		{ "[policy]\ngroup = nobody-has-this-group\n", ":2:", "no such group" },
@@ -152,7 +175,8 @@ static const char good_state[] =
 	"\"from_config\":false,\"held\":true,\"detaching\":false,\"generation\":7,"
 	"\"restarts\":6,\"tokens\":3,\"slot\":2,\"clients\":1,\"units\":[{\"index\":0,\"class\":"
 	"\"serial\"},"
-	"{\"index\":3,\"class\":\"serial\"}],\"pid\":4242,\"start_time\":99,\"number\":5}";
+	"{\"index\":3,\"class\":\"serial\"}],\"pid\":4242,\"start_time\":99,\"number\":5,"
+	"\"boot\":\"3c0d\"}";
 
 static int parse_state(const char *text, struct mgr_saved *saved)
 {
@@ -187,6 +211,7 @@ static void a_good_state(void **state)
 	assert_string_equal(saved.units[3].cls, "serial");
 	assert_int_equal(saved.pid, 4242);
 	assert_int_equal(saved.start_time, 99);
+	assert_string_equal(saved.boot, "3c0d");
 	mgr_spec_clear(&saved.spec);
 }
 
@@ -229,6 +254,8 @@ static void hostile_states(void **state)
 	assert_refused("\"pid\":4242", "\"pid\":1");
 	assert_refused("\"pid\":4242", "\"pid\":-1");
 	assert_refused("\"start_time\":99", "\"start_time\":-5");
+	assert_refused(",\"boot\":\"3c0d\"", "");
+	assert_refused("\"boot\":\"3c0d\"", "\"boot\":7");
 	assert_refused("\"number\":5", "\"number\":\"\"");
 	assert_refused("\"units\":[", "\"units\":7,\"u\":[");
 	assert_refused("\"driver_path\":", "\"path\":");
@@ -289,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_whole_file),
 		cmocka_unit_test(the_file_names_it),
+		cmocka_unit_test(idle_has_decimals),
 		cmocka_unit_test(mistakes_are_told_with_their_line),
 		cmocka_unit_test(too_many_parameters),
 		cmocka_unit_test(noise),
