@@ -109,11 +109,17 @@ struct au_request;
 #define AU_RETAIN(version, bytes)	 "retain " AU_STR(version) " " AU_STR(bytes) "\n"
 
 /**
+ * AU_RETAIN_PARAM - the same, where the parameter @name says how many times @bytes are wanted.
+ */
+#define AU_RETAIN_PARAM(version, name, bytes) \
+	"retain " AU_STR(version) " " AU_STR(bytes) " " name "\n"
+
+/**
  * AU_DMA - the driver lets its device read and write memory. Once.
  * @bits: width of the addresses that the device can use, 16 to 64.
  * @bytes: of the arena, from which au_dma_alloc() takes; the queues and tables of the hardware.
  */
-#define AU_DMA(bits, bytes)		 "dma " AU_STR(bits) " " AU_STR(bytes) "\n"
+#define AU_DMA(bits, bytes) "dma " AU_STR(bits) " " AU_STR(bytes) "\n"
 
 /* -------------------------------------------------------------- the driver */
 

@@ -206,7 +206,7 @@ static int note_param(const struct note_parser *p, char *rest)
 
 static int note_retain(struct note_parser *p, char *rest)
 {
-	char *version = note_word(&rest), *bytes = note_word(&rest);
+	char *version = note_word(&rest), *bytes = note_word(&rest), *times = note_word(&rest);
 	uint64_t value = 0;
 
 	if (p->retain_seen)
@@ -214,7 +214,11 @@ static int note_retain(struct note_parser *p, char *rest)
 	if (!version || !bytes || rest || note_number(version, &value) || value > UINT32_MAX ||
 	    note_number(bytes, &p->note->retain_bytes) || !p->note->retain_bytes ||
 	    p->note->retain_bytes > AU_NOTE_RETAIN_MAX)
-		return note_bad(p, "retained memory is 'VERSION BYTES', at most 1 TiB");
+		return note_bad(p, "retained memory is 'VERSION BYTES [PARAMETER]', at most 1 TiB");
+	if (times && strlen(times) >= sizeof(p->note->retain_param))
+		return note_bad(p, "'retain' names no parameter");
+	if (times)
+		strcpy(p->note->retain_param, times);
 	p->retain_seen = true;
 	p->note->retain_version = (uint32_t)value;
 	return 0;
@@ -288,6 +292,12 @@ static int note_complete(const struct note_parser *p)
 			    : !note->match_count ? "match (AU_MATCH_PCI, AU_MATCH_VIRTUAL, ...)"
 						 : NULL;
 
+	if (!lacks && note->retain_param[0]) {
+		const struct au_note_param *times = au_note_param(note, note->retain_param);
+
+		if (!times || times->type != AU_PARAM_TYPE_UINT)
+			lacks = "number parameter that 'retain' names";
+	}
 	if (!lacks)
 		return 0;
 	snprintf(p->error, p->error_size, "%s: bad driver note: it has no %s", p->label, lacks);
@@ -340,6 +350,27 @@ const struct au_note_param *au_note_param(const struct au_note *note, const char
 		if (strcmp(note->param[i].name, name) == 0)
 			return &note->param[i];
 	return NULL;
+}
+
+int au_note_resolve(struct au_note *note, const char *const *params, unsigned int count,
+		    char *error, size_t error_size)
+{
+	const struct au_note_param *param = au_note_param(note, note->retain_param);
+	uint64_t times = param ? param->def : 1;
+
+	for (unsigned int i = 0; param && i < count && params[i]; i++) {
+		uint64_t value;
+
+		if (au_note_param_check(note, params[i], &value, NULL, error, error_size) == param)
+			times = value;
+	}
+	if (__builtin_mul_overflow(note->retain_bytes, times, &note->retain_bytes) ||
+	    note->retain_bytes > AU_NOTE_RETAIN_MAX) {
+		snprintf(error, error_size, "%s=%llu: more than 1 TiB of retained memory",
+			 param ? param->name : "retain", (unsigned long long)times);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 const struct au_note_param *au_note_param_check(const struct au_note *note, const char *assignment,

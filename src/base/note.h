@@ -51,7 +51,8 @@ struct au_note {
 	unsigned int param_count;
 	struct au_note_param param[AU_NOTE_PARAMS];
 	uint32_t retain_version;
-	uint64_t retain_bytes; /* 0: none */
+	uint64_t retain_bytes; /* 0: none; see au_note_resolve() */
+	char retain_param[32]; /* how many times that; empty: once */
 	uint32_t dma_bits;     /* 0: no DMA */
 	uint64_t dma_bytes;    /* of the arena; whole pages */
 };
@@ -72,6 +73,14 @@ int au_note_parse(const char *text, size_t size, const char *label, struct au_no
 
 /** au_note_param - the parameter of that name, or NULL. */
 const struct au_note_param *au_note_param(const struct au_note *note, const char *name);
+/**
+ * au_note_resolve - take the parameters into account: retain_bytes is then what is wanted in all.
+ * @params: as for the driver, checked; at most @count, or up to NULL. Once a note.
+ * Return: 0, or -EINVAL with one line in @error: too much.
+ */
+int au_note_resolve(struct au_note *note, const char *const *params, unsigned int count,
+		    char *error, size_t error_size);
+
 /**
  * au_note_param_check - check one "key=value".
  * @value: the number, for UINT and BOOL (which also takes yes/no, on/off, true/false); optional.

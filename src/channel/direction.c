@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "auriga/block.h"
 #include "auriga/raw.h"
 #include "auriga/serial.h"
 
@@ -16,11 +17,22 @@ static const struct au_direction direction_serial = {
 	},
 };
 
+static const struct au_direction direction_block = {
+	.of = {
+		[AU_BLOCK_INFO] = AU_DATA_OUT | AU_DATA_ALL,
+		[AU_BLOCK_COMPARE_WRITE] = AU_DATA_IN,
+		[AU_BLOCK_READ] = AU_DATA_OUT | AU_DATA_BYTES,
+		[AU_BLOCK_WRITE] = AU_DATA_IN | AU_DATA_BYTES,
+	},
+};
+
 static const struct au_direction direction_any = { .raw = true };
 
 const struct au_direction *au_direction_of_class(const char *cls)
 {
-	return strcmp(cls, "serial") == 0 ? &direction_serial : &direction_any;
+	if (strcmp(cls, "serial") == 0)
+		return &direction_serial;
+	return strcmp(cls, "block") == 0 ? &direction_block : &direction_any;
 }
 
 uint8_t au_direction_raw(uint16_t op)

@@ -500,6 +500,7 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 		.depth = config->depth,
 		.quiet = config->quiet,
 		.replaying = config->replaying,
+		.dma_offset = config->dma_offset,
 		.complete = server_complete,
 		.flush = server_flush_now,
 		.event = server_event,

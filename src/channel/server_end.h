@@ -53,6 +53,7 @@ void au_chan_gate_skip(struct au_chan_gate *gate);
  * @pool: mapped memory, @depth times @buffer_size bytes.
  * @doorbell: the socket. All three stay the owner's, and must last until closed().
  * @depth, @buffer_size, @generation: as told to the client.
+ * @dma_offset: from an address in @pool to where the device finds it.
  * @quiet: AU_OPEN_QUIET.
  * @replaying: the channel lived in an earlier generation; it counts in @gate->waiting.
  * @ended: the channel ends by itself: @reason is 0 when the client has gone, -EPROTO when it broke
@@ -69,6 +70,7 @@ struct au_chan_server_config {
 	uint32_t depth;
 	uint32_t buffer_size;
 	uint32_t generation;
+	uint64_t dma_offset;
 	bool quiet;
 	bool replaying;
 	void (*ended)(void *context, int reason, const char *text);

@@ -133,6 +133,7 @@ int au_open(const char *target, const struct au_open_options *given, struct au_h
 	h->spin_max_ns = handle_spin_max();
 	h->spin_ns = h->spin_max_ns / 2;
 	h->own_lock.kick = -1;
+	h->buffer_size = options.buffer_size;
 	h->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (h->epoll < 0) {
 		err = client_fail(-errno, "%s: cannot make an epoll descriptor: %m", target);

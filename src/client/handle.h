@@ -101,6 +101,8 @@ struct au_handle {
 	bool arm_again;	      /* somebody sleeps on au_fd(), and another thread has polled since */
 	unsigned int polling; /* depth of au_poll() calls */
 	bool close_later;
+	uint32_t buffer_size;
+	uint32_t block_most; /* block: bytes of one request at most; 0: not known yet */
 	uint32_t idle_polls;
 	uint32_t spin_ns;
 	uint32_t spin_max_ns;

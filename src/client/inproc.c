@@ -124,6 +124,9 @@ static int inproc_load(struct inproc_instance *inst, const struct inproc_target 
 	err = inproc_check_params(inst, t);
 	if (err)
 		return err;
+	err = au_note_resolve(&inst->note, t->params, INPROC_PARAMS, error, sizeof(error));
+	if (err)
+		return client_fail(err, "%s: %s", inst->driver, error);
 	err = au_module_load(path, &inst->module, error, sizeof(error));
 	return err ? client_fail(err, "%s", error) : 0;
 }
@@ -233,6 +236,14 @@ static int inproc_start(struct inproc_instance *inst, const struct inproc_target
 					   inst->name, (unsigned long long)config.retained_size);
 		}
 	}
+	if (bus && inst->note.dma_bytes) {
+		err = inproc_pool_make(&inst->arena, "auriga-arena", inst->note.dma_bytes);
+		if (err) {
+			bus->ops->close(bus);
+			return client_fail(err, "%s: no memory for the driver's arena: %s",
+					   inst->name, strerror(-err));
+		}
+	}
 	err = auf_lane_create(inst->app ? AUF_RUNNER_APP : AUF_RUNNER_THREAD, 0, INPROC_SPIN_US,
 			      NULL, &inst->lane);
 	if (err) {
@@ -243,6 +254,9 @@ static int inproc_start(struct inproc_instance *inst, const struct inproc_target
 	config.bus = bus;
 	config.lane = inst->lane;
 	config.retained = inst->retained;
+	config.arena = inst->arena.base;
+	config.arena_size = inst->arena.size;
+	config.arena_fd = inst->arena.fd;
 	err = auf_device_create(&config, &inst->dev, error, sizeof(error));
 	if (err)
 		return client_fail(err, "%s", error);
@@ -262,6 +276,7 @@ static void inproc_free(struct inproc_instance *inst)
 		auf_device_destroy(inst->dev);
 	if (inst->lane)
 		auf_lane_destroy(inst->lane);
+	inproc_pool_free(&inst->arena, inst);
 	if (inst->retained)
 		munmap(inst->retained, inst->note.retain_bytes);
 	if (inst->module.library)

@@ -33,6 +33,18 @@ struct inproc_target {
 int inproc_parse(const char *target, struct inproc_target *parsed);
 
 /**
+ * struct inproc_pool - memory that a device can reach; none while @base is NULL.
+ * @dma_offset: from an address in it to where the device finds it.
+ */
+struct inproc_pool {
+	int fd;
+	void *base;
+	size_t size;
+	uint64_t iova;
+	uint64_t dma_offset;
+};
+
+/**
  * struct inproc_instance - a device that is running.
  * @owner: the thread that runs a direct instance; NULL: a lane's thread, or any that has the lock.
  * @lock: of a shared direct instance.
@@ -55,6 +67,7 @@ struct inproc_instance {
 	bool started;
 	int claim;
 	void *retained;
+	struct inproc_pool arena;
 	_Atomic bool gone;
 };
 
@@ -65,6 +78,15 @@ int inproc_get(const struct inproc_target *target, const struct au_open_options 
 void inproc_put(struct inproc_instance *instance);
 /** inproc_no_unit - say that there is no such unit. */
 int inproc_no_unit(const struct inproc_instance *instance, unsigned int unit);
+
+/** inproc_pool_make - memory that can be mapped for a device. Return: 0 or a negative errno. */
+int inproc_pool_make(struct inproc_pool *pool, const char *name, size_t size);
+/** inproc_needs_pool - whether requests' data must be where the device can reach them. */
+bool inproc_needs_pool(const struct inproc_instance *inst);
+/** inproc_pool_map - let the instance's device reach it. Return: 0 or a negative errno. */
+int inproc_pool_map(struct inproc_pool *pool, struct inproc_instance *inst);
+/** inproc_pool_free - undo both; the device has let go of it. */
+void inproc_pool_free(struct inproc_pool *pool, struct inproc_instance *inst);
 
 /** inproc_thread_open, inproc_direct_open - make the handle; the instance is theirs to put. */
 int inproc_thread_open(struct au_handle *h, struct inproc_instance *instance,

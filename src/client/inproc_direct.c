@@ -13,22 +13,29 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "channel/direction.h"
+
 #define DIRECT_FREE	UINT64_MAX
 #define DIRECT_CLOSE_MS 2000
 
 struct direct_slot {
 	uint64_t tag;
 	struct au_io *io;
+	bool copied; /* its data are in the slot's place in the pool */
 };
 
 /**
  * struct direct - one handle.
+ * @pool: where data must be for the device to reach them; none when it does not. A place for each
+ *	slot, then the application's own buffers.
  * @ready: slots whose requests are complete, oldest at @ready_head; as many as @depth.
  */
 struct direct {
 	struct inproc_instance *instance;
 	struct au_lane *lane;
 	struct auf_handle *handle;
+	struct inproc_pool pool;
+	const struct au_direction *direction;
 	struct direct_slot *slots;
 	struct auf_progress *progress;
 	uint16_t *free;
@@ -47,6 +54,18 @@ struct direct {
 
 /* ---------------------------------------------------- what the framework calls */
 
+/* What the driver left in the slot's place, for the application. */
+static void __attribute__((noinline))
+direct_copy_back(const struct direct *p, uint32_t slot, const struct au_io *io)
+{
+	uint8_t way = au_direction(p->direction, io->op);
+	uint32_t count = way & AU_DATA_ALL || io->result > io->length ? io->length : io->result;
+
+	p->slots[slot].copied = false;
+	if ((way & AU_DATA_OUT) && io->status == 0)
+		memcpy(io->data, (char *)p->pool.base + (size_t)slot * p->buffer_size, count);
+}
+
 static void direct_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
 			    uint32_t result, uint16_t device_status)
 {
@@ -56,6 +75,8 @@ static void direct_complete(struct auf_handle *handle, uint32_t slot, uint64_t t
 	io->status = status;
 	io->result = result;
 	io->device_status = device_status;
+	if (AU_RING_UNLIKELY(p->slots[slot].copied))
+		direct_copy_back(p, slot, io);
 	p->ready[p->ready_tail++ & p->mask] = (uint16_t)slot;
 }
 
@@ -74,6 +95,20 @@ static void direct_kick(struct direct *p)
 {
 	if (p->lock && p->lock->sleeper)
 		(void)eventfd_write(p->lock->kick, 1);
+}
+
+/* Where the device can reach the data of @io: where they are, or a copy. */
+static void *direct_place(struct direct *p, uint32_t slot, const struct au_io *io)
+{
+	char *base = p->pool.base, *place = base + (size_t)slot * p->buffer_size;
+	size_t at = (size_t)((char *)io->data - base);
+
+	if (at <= p->pool.size && io->length <= p->pool.size - at)
+		return io->data;
+	if (au_direction(p->direction, io->op) & AU_DATA_IN)
+		memcpy(place, io->data, io->length);
+	p->slots[slot].copied = true;
+	return place;
 }
 
 static int direct_submit(struct au_handle *h, struct au_io *io)
@@ -104,7 +139,7 @@ static int direct_submit(struct au_handle *h, struct au_io *io)
 		.op = io->op,
 		.length = io->length,
 		.arg = { io->arg[0], io->arg[1] },
-		.data = io->data,
+		.data = p->pool.base && io->length ? direct_place(p, slot, io) : io->data,
 		.timeout_ms = io->timeout_ms,
 		.tag = s->tag,
 		.progress = &p->progress[slot],
@@ -112,6 +147,7 @@ static int direct_submit(struct au_handle *h, struct au_io *io)
 	err = auf_submit(p->handle, slot, &submit);
 	if (AU_RING_UNLIKELY(err != 0)) {
 		s->tag = DIRECT_FREE;
+		s->copied = false;
 		p->free[p->free_count++] = (uint16_t)slot;
 		io->status = err;
 		return client_fail(err, "%s: %s", h->unit, strerror(-err));
@@ -253,6 +289,8 @@ static void direct_close(struct au_handle *h)
 		auf_lane_poll(p->lane);
 	if (lock)
 		pthread_mutex_unlock(&lock->mutex);
+	if (p->closed)
+		inproc_pool_free(&p->pool, inst);
 	inproc_put(inst);
 	/* Still not: a driver that is shared and holds on to it. Better leaked than used. */
 	if (p->closed)
@@ -283,6 +321,23 @@ static const struct handle_ops direct_ops = {
 	.forked = direct_forked,
 };
 
+/* Before the unit is opened: a device needs its data where it can reach them. */
+static int direct_pool(struct direct *p, const struct au_open_options *options)
+{
+	struct inproc_instance *inst = p->instance;
+	int err;
+
+	if (!inproc_needs_pool(inst))
+		return 0;
+	err = inproc_pool_make(&p->pool, "auriga-pool",
+			       (size_t)options->depth * options->buffer_size);
+	if (!err)
+		err = inproc_pool_map(&p->pool, inst);
+	return err ? client_fail(err, "%s: no buffers that the device can reach: %s", inst->name,
+				 strerror(-err))
+		   : 0;
+}
+
 static int direct_open_unit(struct au_handle *h, struct direct *p,
 			    const struct inproc_target *target,
 			    const struct au_open_options *options)
@@ -292,6 +347,7 @@ static int direct_open_unit(struct au_handle *h, struct direct *p,
 		.quiet = options->flags & AU_OPEN_QUIET,
 		.complete = direct_complete,
 		.event = direct_event,
+		.dma_offset = p->pool.dma_offset,
 		.context = p,
 	};
 	struct au_unit *unit = auf_device_unit(p->instance->dev, target->unit);
@@ -300,6 +356,7 @@ static int direct_open_unit(struct au_handle *h, struct direct *p,
 	if (!unit)
 		return inproc_no_unit(p->instance, target->unit);
 	snprintf(h->cls, sizeof(h->cls), "%s", auf_unit_class(unit)->name);
+	p->direction = au_direction_of_class(h->cls);
 	err = auf_handle_open(unit, &config, &p->handle);
 	return err ? client_fail(err, "%s: cannot open unit %u: %s", p->instance->name,
 				 target->unit, strerror(-err))
@@ -322,6 +379,7 @@ int inproc_direct_open(struct au_handle *h, struct inproc_instance *instance,
 			      .mask = depth - 1,
 			      .free_count = depth,
 			      .buffer_size = options->buffer_size,
+			      .pool.fd = -1,
 			      .lock = instance->shared ? &instance->lock : NULL,
 			      .slots = calloc(depth, sizeof(*p->slots)),
 			      .progress = calloc(depth, sizeof(*p->progress)),
@@ -344,11 +402,14 @@ int inproc_direct_open(struct au_handle *h, struct inproc_instance *instance,
 	if (err == 0) {
 		if (p->lock)
 			pthread_mutex_lock(&p->lock->mutex);
-		err = direct_open_unit(h, p, target, options);
+		err = direct_pool(p, options);
+		if (!err)
+			err = direct_open_unit(h, p, target, options);
 		if (p->lock)
 			pthread_mutex_unlock(&p->lock->mutex);
 	}
 	if (err) {
+		inproc_pool_free(&p->pool, instance);
 		direct_free(p);
 		inproc_put(instance);
 	}

@@ -30,7 +30,8 @@ struct inproc_channel {
 	bool quiet;
 	void *rings;
 	void *pool;
-	int bell[2]; /* the client's, the server's */
+	struct inproc_pool dma; /* what @pool is, if the device is to reach it */
+	int bell[2];		/* the client's, the server's */
 };
 
 static void *inproc_thread_memory(size_t size)
@@ -43,13 +44,29 @@ static void *inproc_thread_memory(size_t size)
 	return mem;
 }
 
+static void *inproc_thread_pool(struct inproc_channel *p, size_t size)
+{
+	if (!inproc_needs_pool(p->instance))
+		return inproc_thread_memory(size);
+	if (inproc_pool_make(&p->dma, "auriga-pool", size) != 0)
+		return NULL;
+	/* What the device cannot reach is no pool. */
+	if (inproc_pool_map(&p->dma, p->instance) != 0) {
+		inproc_pool_free(&p->dma, p->instance);
+		return NULL;
+	}
+	return p->dma.base;
+}
+
 static void inproc_thread_put(struct inproc_channel *p)
 {
 	if (atomic_fetch_sub(&p->refs, 1) > 1)
 		return;
 	if (p->rings)
 		munmap(p->rings, p->layout.size);
-	if (p->pool)
+	if (p->dma.base)
+		inproc_pool_free(&p->dma, p->instance);
+	else if (p->pool)
 		munmap(p->pool, (size_t)p->layout.depth * p->buffer_size);
 	if (p->bell[0] >= 0)
 		close(p->bell[0]);
@@ -96,6 +113,7 @@ static int inproc_thread_serve(void *arg)
 		.depth = p->layout.depth,
 		.buffer_size = p->buffer_size,
 		.generation = 1,
+		.dma_offset = p->dma.dma_offset,
 		.quiet = p->quiet,
 		.ended = inproc_thread_ended,
 		.closed = inproc_thread_closed,
@@ -207,7 +225,7 @@ int inproc_thread_open(struct au_handle *h, struct inproc_instance *instance,
 	h->ops = &inproc_thread_ops;
 	au_wire_layout(options->depth, &p->layout);
 	p->rings = inproc_thread_memory(p->layout.size);
-	p->pool = inproc_thread_memory((size_t)options->depth * options->buffer_size);
+	p->pool = inproc_thread_pool(p, (size_t)options->depth * options->buffer_size);
 	if (!p->rings || !p->pool)
 		err = client_fail(-ENOMEM, "%s: no memory for a channel", instance->name);
 	else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p->bell) != 0)

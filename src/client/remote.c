@@ -204,7 +204,7 @@ static int remote_first(struct au_handle *h, const struct au_cm_channel *m, int 
 		return client_fail(err, "%s: no channel of depth %u with buffers of %u bytes",
 				   h->unit, m->depth, m->buffer_size);
 	r->depth = m->depth;
-	r->buffer_size = m->buffer_size;
+	r->buffer_size = h->buffer_size = m->buffer_size;
 	r->pool_size = (size_t)m->depth * m->buffer_size;
 	err = au_memfd_check(pool_fd, r->pool_size);
 	if (err)

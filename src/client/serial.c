@@ -9,9 +9,7 @@
 
 static uint32_t serial_chunk(const struct au_handle *h, size_t length)
 {
-	uint32_t most = h->chan ? h->chan->buffer_size : UINT32_MAX;
-
-	return length < most ? (uint32_t)length : most;
+	return length < h->buffer_size ? (uint32_t)length : h->buffer_size;
 }
 
 /* What is left of a time-out, for a request: at least 1 ms, 0 for ever. */

@@ -275,6 +275,9 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
  * @suspend: before d0_exit().
  * @remove: free the class' part of the unit.
  * @first_op: operations below it are refused with -AU_ENOTSUP.
+ * @plain_op: operations from here to @last_op that the unit's reach allows go straight to the
+ *default queue, past submit(); 0: none. See auf_unit_reach().
+ * @last_op: operations above it are refused; 0: none are.
  */
 struct auf_class {
 	const char *name;
@@ -286,6 +289,8 @@ struct auf_class {
 	void (*suspend)(struct au_unit *unit);
 	void (*remove)(struct au_unit *unit);
 	uint16_t first_op;
+	uint16_t plain_op;
+	uint16_t last_op;
 };
 
 #define AUF_OPEN_FIRST	   1u /* no other handle is open */
@@ -299,6 +304,12 @@ void auf_handle_event(struct auf_handle *handle, uint16_t kind, uint32_t count, 
 /** auf_unit_add - add a unit of a class; @priv is the class' part of it. */
 int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
 		 struct au_unit **out);
+/**
+ * auf_unit_reach - which requests are plain: those whose arg[0] and length are multiples of
+ * @mask + 1, whose length is from @min to @max, and which end at most at @end. @max is at most
+ * @end.
+ */
+void auf_unit_reach(struct au_unit *unit, uint64_t end, uint32_t mask, uint32_t min, uint32_t max);
 /** auf_unit_priv - the class' part. */
 void *auf_unit_priv(const struct au_unit *unit);
 /** auf_unit_state - the unit's class state, AUF_UNIT_STATE bytes that outlive the host. */

@@ -213,7 +213,9 @@ handle_submit_slow(struct auf_handle *handle, struct auf_request *r, const struc
 	}
 	if (unit->dev->refusing || unit->removed) {
 		auf_request_finish(r, -AU_ENODEV, 0, 0);
-	} else if (s->op < unit->cls->first_op || (!unit->cls->submit && !queue)) {
+	} else if (s->op < unit->cls->first_op ||
+		   (unit->cls->last_op && s->op > unit->cls->last_op) ||
+		   (!unit->cls->submit && !queue)) {
 		auf_request_finish(r, -AU_ENOTSUP, 0, 0);
 	} else if (unit->cls->submit) {
 		/* Until it is put into a queue it is being run. */
@@ -234,7 +236,9 @@ int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit
 	if (unlikely(slot >= handle->open))
 		return slot < handle->depth ? -ENODEV : -EINVAL;
 	r = handle->slots[slot];
-	if (unlikely((r->word | s->timeout_ms | s->suspect | s->flags) || s->op < unit->plain_from))
+	if (unlikely((r->word | s->timeout_ms | s->suspect | s->flags) ||
+		     s->op - unit->plain_from > unit->plain_span ||
+		     !auf_unit_reaches(unit, s->arg[0], s->length)))
 		return handle_submit_slow(handle, r, s);
 	handle_fill(r, s);
 	if (unlikely(!auf_queue_try(unit->first, r)))

@@ -312,7 +312,12 @@ void auf_solo_reset(struct au_device *dev);
 
 struct au_unit {
 	struct au_queue *first; /* the default queue */
-	uint32_t plain_from;	/* operations from here on go straight to the default queue */
+	uint32_t plain_from; /* so many operations from here on go straight to the default queue */
+	uint32_t plain_span;
+	uint32_t reach_mask; /* ... if what they reach is whole blocks */
+	uint32_t reach_min;  /* ... and between so much and ... */
+	uint32_t reach_span; /* ... so much more */
+	uint64_t reach_end;  /* ... and within this */
 	const struct auf_class *cls;
 	unsigned int route_count;
 	struct {
@@ -336,6 +341,13 @@ static inline struct au_queue *auf_unit_queue(const struct au_unit *unit, uint16
 		if (unit->route[i].op == op)
 			return unit->route[i].queue;
 	return unit->first;
+}
+
+/** auf_unit_reaches - whether a plain request needs no look by the class. */
+static inline bool auf_unit_reaches(const struct au_unit *unit, uint64_t at, uint32_t length)
+{
+	return !((at | length) & unit->reach_mask) &&
+	       length - unit->reach_min <= unit->reach_span && at <= unit->reach_end - length;
 }
 
 /** auf_unit_refresh - after a change: what goes straight to the default queue. */

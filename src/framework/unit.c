@@ -36,6 +36,7 @@ int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
 	unit->dev = dev;
 	unit->index = index;
 	unit->plain_from = UINT32_MAX;
+	auf_unit_reach(unit, UINT64_MAX, 0, 0, UINT32_MAX);
 	au_list_init(&unit->queues);
 	au_list_init(&unit->handles);
 	dev->units[index] = unit;
@@ -46,10 +47,21 @@ int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
 
 void auf_unit_refresh(struct au_unit *unit)
 {
-	bool plain = unit->first && !unit->cls->submit && !unit->route_count && !unit->removed &&
-		     !unit->dev->refusing;
+	bool plain = unit->first && !unit->route_count && !unit->removed && !unit->dev->refusing;
+	uint32_t from = unit->cls->submit ? unit->cls->plain_op : unit->cls->first_op;
 
-	unit->plain_from = plain ? unit->cls->first_op : UINT32_MAX;
+	plain = plain && (from || !unit->cls->submit);
+	unit->plain_from = plain ? from : UINT32_MAX;
+	unit->plain_span = !plain ? 0 : unit->cls->last_op ? unit->cls->last_op - from : UINT32_MAX;
+}
+
+void auf_unit_reach(struct au_unit *unit, uint64_t end, uint32_t mask, uint32_t min, uint32_t max)
+{
+	unit->reach_end = end;
+	unit->reach_mask = mask;
+	/* Nothing at all: a length that no mask lets pass. */
+	unit->reach_min = min <= max ? min : UINT32_MAX;
+	unit->reach_span = min <= max ? max - min : 0;
 }
 
 void au_unit_remove(struct au_unit *unit)

@@ -20,6 +20,14 @@ static void channel_end(struct host *host, uint32_t id, int reason, const char *
 	host_link_send(&host->link, &msg, sizeof(msg));
 }
 
+static void channel_forget(struct host_channel *ch)
+{
+	au_chan_server_unmap(ch->rings, ch->pool, ch->depth, ch->buffer_size);
+	close(ch->doorbell);
+	if (ch->pool_fd >= 0)
+		close(ch->pool_fd);
+}
+
 /* Let go of everything; the manager learns it last, since it may then take the pool away. */
 static void channel_free(struct host_channel *ch)
 {
@@ -34,8 +42,9 @@ static void channel_free(struct host_channel *ch)
 		host->channel_count--;
 	}
 	pthread_mutex_unlock(&host->lock);
-	au_chan_server_unmap(ch->rings, ch->pool, ch->depth, ch->buffer_size);
-	close(ch->doorbell);
+	if (ch->pool_iova)
+		auf_dma_unmap(host->device, ch->pool_iova);
+	channel_forget(ch);
 	channel_end(host, ch->id, ch->reason, ch->text);
 	free(ch);
 }
@@ -88,12 +97,25 @@ static int channel_serve(struct host *host, struct host_channel *ch)
 		.closed = channel_closed,
 		.context = ch,
 	};
+	int err;
 
 	if (!unit || host->gone) {
 		snprintf(ch->text, sizeof(ch->text), unit ? "%s was removed" : "%s has no unit %u",
 			 host->start.name, ch->unit);
 		return unit ? -ENODEV : -ENXIO;
 	}
+	if (host->note.dma_bits && host->start.has_session) {
+		err = auf_dma_map(host->device, ch->pool_fd, ch->pool,
+				  (uint64_t)ch->depth * ch->buffer_size, &ch->pool_iova);
+		if (err) {
+			snprintf(ch->text, sizeof(ch->text),
+				 "the device cannot reach the buffers: %s", strerror(-err));
+			return err;
+		}
+		config.dma_offset = ch->pool_iova - (uint64_t)(uintptr_t)ch->pool;
+	}
+	close(ch->pool_fd);
+	ch->pool_fd = -1;
 	return au_chan_server_open(&config, &ch->server);
 }
 
@@ -106,8 +128,7 @@ static void channel_open_job(struct host *host, struct host_job *job)
 	free(job);
 	/* It came when this host was told to stop: the next one serves it. */
 	if (host->muted) {
-		au_chan_server_unmap(ch->rings, ch->pool, ch->depth, ch->buffer_size);
-		close(ch->doorbell);
+		channel_forget(ch);
 		free(ch);
 		return;
 	}
@@ -174,7 +195,8 @@ void host_channel_open(struct host *host, const struct au_hm_open *msg, int fds[
 	}
 	ch->host = host;
 	ch->doorbell = fds[1];
-	fds[1] = -1;
+	ch->pool_fd = fds[2];
+	fds[1] = fds[2] = -1;
 	au_msg_close(fds);
 	ch->id = msg->channel;
 	ch->unit = msg->unit;

@@ -40,6 +40,7 @@ enum host_fd {
 	HOST_FD_STATUS,
 	HOST_FD_STATE,
 	HOST_FD_RETAINED,
+	HOST_FD_ARENA,
 	HOST_FD_SESSION,
 	HOST_FD_LISTEN,
 	HOST_FD_CLAIM,
@@ -137,6 +138,8 @@ struct host_channel {
 	struct au_chan_server *server;
 	void *rings, *pool;
 	int doorbell;
+	int pool_fd;	    /* until the device can reach it */
+	uint64_t pool_iova; /* 0: it cannot */
 	uint32_t id, unit, depth, buffer_size, flags;
 	uint64_t token[2];
 	_Atomic bool closing;
@@ -166,7 +169,7 @@ struct host {
 	struct au_module module;
 	struct au_lane *lane;
 	struct au_device *device;
-	void *state, *retained;
+	void *state, *retained, *arena;
 	size_t retained_size;
 	struct au_chan_gate gate;
 	bool muted; /* lane: nothing more is completed, or begun */

@@ -16,10 +16,10 @@ static const struct {
 	const char *name;
 	bool required;
 } start_fds[HOST_FD_COUNT] = {
-	[HOST_FD_MODULE] = { "module", true },	  [HOST_FD_STATUS] = { "status", true },
-	[HOST_FD_STATE] = { "state", true },	  [HOST_FD_RETAINED] = { "retained", false },
-	[HOST_FD_SESSION] = { "session", false }, [HOST_FD_LISTEN] = { "listen", false },
-	[HOST_FD_CLAIM] = { "claim", false },
+	[HOST_FD_MODULE] = { "module", true },	[HOST_FD_STATUS] = { "status", true },
+	[HOST_FD_STATE] = { "state", true },	[HOST_FD_RETAINED] = { "retained", false },
+	[HOST_FD_ARENA] = { "arena", false },	[HOST_FD_SESSION] = { "session", false },
+	[HOST_FD_LISTEN] = { "listen", false }, [HOST_FD_CLAIM] = { "claim", false },
 };
 
 struct start_parser {

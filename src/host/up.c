@@ -77,6 +77,19 @@ static int host_retained(struct host *host, struct host_failure *why)
 	return 0;
 }
 
+static int host_arena(struct host *host, struct host_failure *why)
+{
+	int fd = host->start.fds[HOST_FD_ARENA];
+	int err;
+
+	if (!host->note.dma_bytes)
+		return 0;
+	err = fd < 0 ? -EBADF : host_map(fd, host->note.dma_bytes, &host->arena);
+	return err ? host_fail(why, "start", err,
+			       "the driver's arena is missing, not sealed or too small")
+		   : 0;
+}
+
 static void host_sandbox(struct host *host, const char *pid_ns)
 {
 	struct au_sandbox *sb = &host->sandbox;
@@ -144,6 +157,9 @@ static int host_module(struct host *host, struct host_failure *why)
 	int err = au_note_read_fd(sb->module, host->start.module_path, &host->note, why->text,
 				  sizeof(why->text));
 
+	if (!err)
+		err = au_note_resolve(&host->note, host->start.params, HOST_PARAMS_MAX, why->text,
+				      sizeof(why->text));
 	if (!err)
 		err = au_sandbox_preload(sb, why->text, sizeof(why->text));
 	if (!err)
@@ -220,6 +236,9 @@ static int host_device(struct host *host, struct host_failure *why)
 		.params = host->start.params,
 		.lane = host->lane,
 		.recorder = &host->recorder,
+		.arena = host->arena,
+		.arena_size = host->note.dma_bytes,
+		.arena_fd = host->start.fds[HOST_FD_ARENA],
 		.retained = host->retained,
 		.retained_size = host->retained_size,
 		.retained_fresh = host->start.retained_fresh,
@@ -282,6 +301,8 @@ int host_up(struct host *host, const char *pid_ns, struct host_failure *why)
 	if (err)
 		return err;
 	err = host_retained(host, why);
+	if (!err)
+		err = host_arena(host, why);
 	return err ? err : host_device(host, why);
 }
 

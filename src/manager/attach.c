@@ -10,13 +10,20 @@
 
 #define SAY(...) snprintf(error, error_size, __VA_ARGS__)
 
-/* Class and number: serial0, serial1, ... */
+/* How devices of a class are called when nobody says. */
+static const char *attach_prefix(const char *cls)
+{
+	return strcmp(cls, "block") == 0 ? "disk" : cls;
+}
+
+/* Class and number: serial0, serial1, ..., disk0, ... */
 static int attach_name(struct mgr_device *dev, char *error, size_t error_size)
 {
 	char name[MGR_NAME];
 
 	for (unsigned int i = 0; i < 10000; i++) {
-		if (snprintf(name, sizeof(name), "%s%u", dev->note.cls, i) >= (int)sizeof(name))
+		if (snprintf(name, sizeof(name), "%s%u", attach_prefix(dev->note.cls), i) >=
+		    (int)sizeof(name))
 			break;
 		if (!mgr_device_find(dev->mgr, name)) {
 			memcpy(dev->spec.name, name, sizeof(name));
@@ -51,6 +58,9 @@ int mgr_device_set_driver(struct mgr_device *dev, const char *path, char *error,
 
 	if (!err)
 		err = attach_params(dev, error, error_size);
+	if (!err)
+		err = au_note_resolve(&dev->note, (const char *const *)dev->spec.params,
+				      dev->spec.param_count, error, error_size);
 	if (err)
 		return err;
 	is_virtual = attach_is_virtual_driver(&dev->note);

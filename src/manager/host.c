@@ -404,6 +404,7 @@ int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, 
 {
 	struct mgr_device *dev = host->dev;
 	AU_CLEANUP_FD int module = open(dev->driver_path, O_RDONLY | O_CLOEXEC);
+	AU_CLEANUP_FD int arena = -1;
 	AU_CLEANUP_FREE char *text = NULL;
 	struct host_fds f = { .map = json_object() };
 	json_t *o;
@@ -419,6 +420,10 @@ int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, 
 	host_fd(&f, "status", host->status_fd);
 	host_fd(&f, "state", dev->state_fd);
 	host_fd(&f, "retained", dev->retained_fd);
+	if (session && dev->note.dma_bytes) {
+		arena = au_memfd_sealed("auriga-arena", dev->note.dma_bytes);
+		host_fd(&f, "arena", arena);
+	}
 	host_fd(&f, "session", session_fd);
 	host_fd(&f, "listen", dev->host_listen_fd);
 	host_fd(&f, "claim", dev->claim_fd);

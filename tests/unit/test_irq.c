@@ -343,10 +343,16 @@ static void test_regs_mapped(void **state)
 	fw_down();
 }
 
+static void map_bar(bool mapped)
+{
+	fake.bus.regions[0].areas = mapped;
+	fake.bus.regions[0].area[0] = (struct au_bus_area){ 0, sizeof(fake.bar), fake.bar };
+}
+
 /* Offsets near the end of the numbers do not come round to its beginning. */
 static void test_regs_no_wrap(void **state)
 {
-	fake.bus.regions[0].base = fake.bar;
+	map_bar(true);
 	fw_up(with_fake_bus);
 	memset(fake.bar, 7, sizeof(fake.bar));
 	for (uint64_t off = UINT64_MAX; off > UINT64_MAX - 16; off--) {
@@ -376,7 +382,7 @@ static void test_regs_small(void **state)
 		fw_reset();
 		fake_reset();
 		fw.prepare = with_irq;
-		fake.bus.regions[0].base = mapped ? fake.bar : NULL;
+		map_bar(mapped);
 		fw_up(with_fake_bus);
 		memset(fake.bar, 7, sizeof(fake.bar));
 		assert_int_equal(au_sub_regs(part, 2, 3, &small), 0);
