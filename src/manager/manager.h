@@ -251,6 +251,7 @@ struct mgr_recovery {
  * @state_fd, @retained_fd: memory that outlives hosts; -1: none yet.
  * @claim_fd: says to others that somebody runs this device; -1: nobody.
  * @error: negative errno of the last failure; @refused: what a host said that could not start.
+ * @away: it could not be reached since its host died: waited for, whoever is to blame.
  * @provisional: attached by request and never up yet: a refused start forgets it.
  * @forgotten: in no list any more; freed by the next turn of the loop.
  * @after: what to do when the host is down.
@@ -274,6 +275,7 @@ struct mgr_device {
 	char refused[MGR_TEXT];
 	int error;
 	bool held;
+	bool away;
 	bool provisional;
 	bool forgotten;
 	uint32_t generation;
@@ -350,7 +352,7 @@ void mgr_device_detach(struct mgr_device *dev, const char *reason);
 void mgr_device_idle_check(struct mgr_device *dev);
 /** mgr_state_name - "running", ... */
 const char *mgr_state_name(enum mgr_state state);
-/** mgr_device_state - the state as people see it: "held" too. */
+/** mgr_device_state - the state as people see it: "held" and "waiting" too. */
 const char *mgr_device_state(const struct mgr_device *dev);
 /** mgr_verdict_name - "crash", ... */
 const char *mgr_verdict_name(enum mgr_verdict verdict);
