@@ -398,7 +398,7 @@ void mgr_calls_settle(struct mgr_device *dev)
 
 void mgr_calls_answer(struct mgr_device *dev, const char *text)
 {
-	json_t *o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	json_t *o = NULL;
 
 	au_list_for_each_safe (node, &dev->calls) {
 		struct mgr_call *call = AU_CONTAINER(node, struct mgr_call, node);
@@ -406,6 +406,8 @@ void mgr_calls_answer(struct mgr_device *dev, const char *text)
 
 		if (call->wait != MGR_WAIT_QUERY)
 			continue;
+		if (!o)
+			o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 		info = mgr_device_info(dev);
 		json_object_set_new(info, "host", o ? json_deep_copy(o) : json_null());
 		mgr_call_answer(call, API_OK, info);

@@ -117,6 +117,7 @@ enum mgr_verdict {
  * @verdict, @why: set by whoever kills it.
  * @blocked: it did not read; channels have messages for it.
  * @log_tokens: lines that it may still write to our log.
+ * @hearing: messages that are still read before the next tick; a flood waits in its socket.
  */
 struct mgr_host {
 	struct mgr *mgr;
@@ -143,6 +144,7 @@ struct mgr_host {
 	uint64_t credited_ns;
 	uint64_t ready_ns;
 	unsigned int log_tokens;
+	unsigned int hearing;
 	enum mgr_verdict verdict;
 	char why[MGR_TEXT];
 };
@@ -171,6 +173,8 @@ void mgr_host_free(struct mgr_host *host);
 /** mgr_host_send - send a message. Return: 0; -EAGAIN when it does not read. */
 int mgr_host_send(struct mgr_host *host, void *msg, size_t length, const int *fds,
 		  unsigned int fd_count);
+/** mgr_host_hear - a tick has passed: it may talk again. */
+void mgr_host_hear(struct mgr_host *host);
 /** mgr_host_start - send AU_HM_START with everything. */
 int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, int session_fd,
 		   char *error, size_t error_size);

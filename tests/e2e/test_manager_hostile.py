@@ -138,3 +138,36 @@ def test_only_the_managers_user_weakens_a_sandbox(manager):
     answer = ask(sandbox={"seccomp": "no"})
     assert answer.startswith("403") and "sandbox" in answer
     assert ask().startswith("201")
+
+
+def manager_ms(manager):
+    fields = open(f"/proc/{manager.process.pid}/stat", encoding="ascii").read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2], ids=["units", "answers", "log"])
+def test_a_host_that_floods_the_manager(manager, kind):
+    """What it says is read at a rate that leaves the manager to the others."""
+    manager.attach("t-flood", name="flood")
+    manager.attach()
+    client = manager.client("raw0", "load", 3, 4)
+    before = manager_ms(manager)
+    begin = time.monotonic()
+    flooding = manager.client("flood", "op", kind, 12)  # 200 ms each
+    worst = 0
+    while flooding.poll() is None:
+        asked = time.monotonic()
+        assert manager.row("raw0")["state"] == "running"
+        worst = max(worst, time.monotonic() - asked)
+        time.sleep(0.05)
+    took = time.monotonic() - begin
+    spent = manager_ms(manager) - before
+    print(f"{spent} ms of manager in {took:.1f} s, at worst {worst * 1000:.0f} ms for a row")
+    assert flooding.report()["errors"] == 0 and took > 2.3
+    assert spent < 60 * took and worst < 0.3
+    # What it said is heard in the end, and others have noticed nothing.
+    wait_for(lambda: "host" in manager.info("flood"), 20, "an answer")
+    assert manager.info("flood")["deaths"]["protocol"] == 0
+    report = client.report()
+    assert report["errors"] == 0 and report["restarts"] == 0 and report["completed"] > 1000
+    assert manager.log().count("a line") < 200

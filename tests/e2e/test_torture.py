@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What nobody should do to it. Each test requires that the others go on, not only that no error comes."""
 
+import contextlib
 import errno
 import json
 import os
@@ -1005,7 +1006,8 @@ def test_a_dead_device_is_gone_and_comes_back(rig, how):
         else:
             pids = json.loads(rig.run("auriga-lab", "ls", "--json").stdout)[0]["pids"]
             for pid in pids.values():
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # they do not outlive one another
+                    os.kill(pid, signal.SIGKILL)
         rig.wait_for(lambda: rig.row(name)["state"] == "gone", 10, "gone")
     assert export.wait(10) == 1
     said = one_line(export.stderr.read())
@@ -1048,7 +1050,8 @@ def test_a_device_that_stays_away_is_waited_for(rig):
         pids = json.loads(rig.run("auriga-lab", "ls", "--json").stdout)[0]["pids"]
         os.kill(host, signal.SIGSTOP)  # so that it does not say that the device has gone
         for pid in (*pids.values(), host):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # they do not outlive one another
+                os.kill(pid, signal.SIGKILL)
         peer.close()
         rig.wait_for(lambda: rig.row(name)["state"] == "waiting", 3, "waiting")
         port.write(b"two")
