@@ -419,6 +419,7 @@ struct mgr_channel {
 	uint32_t buffer_size;
 	uint32_t flags;
 	uint64_t token[2];
+	uid_t uid;
 	bool opened, lived, told, fault, pool_known, closing, close_sent;
 	int pool_fd;
 	int rings_fd;
@@ -503,6 +504,14 @@ char *mgr_metrics(struct mgr *mgr);
 void mgr_going_down(struct mgr *mgr);
 /** mgr_notify - tell the service manager ("READY=1"), if there is one. */
 void mgr_notify(const char *state);
+/** mgr_peer - the user at the other end of a socket; (uid_t)-1: not known. */
+uid_t mgr_peer(int fd);
+/**
+ * mgr_share - whether a user may have so much: with it he @has, and @left is left for all others.
+ * Nobody may have more than he leaves, so that one alone gets half, and there is always room for
+ * one more; but root and the manager's own user could take everything in other ways.
+ */
+bool mgr_share(uid_t uid, size_t has, size_t left);
 /** mgr_hash - a number from a text. */
 unsigned int mgr_hash(const char *text);
 /** mgr_wall_ms - milliseconds since 1970. */
