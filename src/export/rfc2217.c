@@ -496,6 +496,15 @@ static int com_listen(struct rfc2217 *r, const char *address)
 			memcpy(host, address, n);
 		host[n] = '\0';
 	}
+	/* getaddrinfo() takes a port modulo 65536. */
+	if (strspn(port, "0123456789") == strlen(port) &&
+	    (!*port || strlen(port) > 5 || atoi(port) > 65535)) {
+		fprintf(stderr,
+			"auriga export rfc2217: --listen %s: a port is a number from 0 (any) to "
+			"65535\n",
+			address);
+		return -EINVAL;
+	}
 	rc = getaddrinfo(host, port, &hints, &list);
 	if (rc) {
 		fprintf(stderr, "auriga export rfc2217: --listen %s: %s; write HOST:PORT\n",
