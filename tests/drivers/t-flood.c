@@ -3,6 +3,8 @@
  * A driver that talks to the manager behind its host's back: each request sends messages of one
  * kind on the control socket for 200 ms, as many as go, and answers how many went.
  */
+#include "one_unit.h"
+
 #include <auriga/driver.h>
 #include <auriga/raw.h>
 
@@ -71,17 +73,7 @@ static void flood_deliver(struct au_queue *queue, struct au_request *req)
 
 static int flood_prepare(struct au_device *dev)
 {
-	const struct au_unit_config unit_config = { AU_HEAD(struct au_unit_config) };
-	const struct au_queue_config queue_config = {
-		AU_HEAD(struct au_queue_config),
-		.kind = AU_QUEUE_SEQUENTIAL,
-		.deliver = flood_deliver,
-	};
-	struct au_unit *unit;
-	struct au_queue *queue;
-	int err = au_unit_add(dev, &unit_config, &unit);
-
-	return err ? err : au_queue_create(unit, &queue_config, &queue);
+	return one_unit(dev, AU_QUEUE_SEQUENTIAL, flood_deliver);
 }
 
 AU_DRIVER = {
