@@ -3,8 +3,10 @@
 #include "auriga/serial.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "auriga/auriga.h"
+#include "base/abi.h"
 #include "client/handle.h"
 
 static uint32_t serial_chunk(const struct au_handle *h, size_t length)
@@ -79,20 +81,31 @@ int64_t au_serial_recv(struct au_handle *h, void *data, size_t length, size_t mi
 	return got > 0 ? (int64_t)got : rc;
 }
 
+/*
+ * Send a structure, or have one filled in. It is as long as it says: the application may have been
+ * built with a shorter or a longer one than this library.
+ */
+static int serial_struct(struct au_handle *h, uint16_t op, const struct au_abi_type *type,
+			 const void *given)
+{
+	char why[CLIENT_ERROR_SIZE];
+	struct au_io io = { .op = op, .data = (void *)(uintptr_t)given };
+	int err = au_abi_check(type, given, AU_ABI_SIZE_MAX, why, sizeof(why));
+
+	if (err)
+		return client_fail(err, "%s: %s", au_unit_name(h), why);
+	memcpy(&io.length, given, sizeof(io.length));
+	return au_wait(h, &io);
+}
+
 int au_serial_set_line(struct au_handle *h, const struct au_serial_line *line)
 {
-	struct au_io io = { .op = AU_SERIAL_SET_LINE,
-			    .length = sizeof(*line),
-			    .data = (void *)(uintptr_t)line };
-
-	return au_wait(h, &io);
+	return serial_struct(h, AU_SERIAL_SET_LINE, &au_abi_serial_line, line);
 }
 
 int au_serial_get_line(struct au_handle *h, struct au_serial_line *line)
 {
-	struct au_io io = { .op = AU_SERIAL_GET_LINE, .length = sizeof(*line), .data = line };
-
-	return au_wait(h, &io);
+	return serial_struct(h, AU_SERIAL_GET_LINE, &au_abi_serial_line, line);
 }
 
 int au_serial_set_modem(struct au_handle *h, uint32_t mask, uint32_t value)
@@ -136,9 +149,5 @@ int au_serial_purge(struct au_handle *h, uint32_t what)
 
 int au_serial_get_counters(struct au_handle *h, struct au_serial_counters *counters)
 {
-	struct au_io io = { .op = AU_SERIAL_GET_COUNTERS,
-			    .length = sizeof(*counters),
-			    .data = counters };
-
-	return au_wait(h, &io);
+	return serial_struct(h, AU_SERIAL_GET_COUNTERS, &au_abi_serial_counters, counters);
 }

@@ -379,6 +379,8 @@ static void com_accept(struct rfc2217 *r)
 	memset(r->they, 0, sizeof(r->they));
 	r->telnet = (struct telnet){ .option = com_negotiate, .sub = com_sub, .context = r };
 	au_serial_purge(r->bridge.handle, 1);
+	r->line.size = sizeof(r->line);
+	r->line.abi = 1;
 	au_serial_get_line(r->bridge.handle, &r->line);
 	au_serial_set_modem(r->bridge.handle, AU_MODEM_OUTPUTS, AU_MODEM_OUTPUTS);
 	bridge_receive(&r->bridge, true);

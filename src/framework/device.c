@@ -2,6 +2,7 @@
 /* Devices: making and freeing them, and what is asked of a device as a whole. */
 #include "framework/internal.h"
 
+#include "base/abi.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -301,6 +302,16 @@ void auf_bus_check(struct au_device *dev)
 	au_log(dev, AU_LOG_ERROR, "the device is gone: %s",
 	       dev->bus->why[0] ? dev->bus->why : dev->bus->address);
 	auf_machine_event(dev, EVENT_SURPRISE);
+}
+
+int auf_take(struct au_device *dev, const struct au_abi_type *type, void *own, const void *given)
+{
+	char why[256];
+	int err = au_abi_take(type, own, given, AU_ABI_SIZE_MAX, why, sizeof(why));
+
+	if (err)
+		au_log(dev, AU_LOG_ERROR, "%s", why);
+	return err;
 }
 
 struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index)

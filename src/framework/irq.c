@@ -7,6 +7,8 @@
  */
 #include "framework/internal.h"
 
+#include "base/abi.h"
+
 #define IRQ_DPC_RUNS	  8
 #define IRQ_UNCLAIMED_MAX 200u /* in a row */
 #define IRQ_WINDOW_MS	  100u
@@ -135,18 +137,22 @@ static void irq_kicked(struct auf_work *work)
 		irq_dpc(irq);
 }
 
-int au_irq_create(struct au_device *dev, const struct au_irq_config *config, struct au_irq **out)
+int au_irq_create(struct au_device *dev, const struct au_irq_config *given, struct au_irq **out)
 {
+	struct au_irq_config config;
 	struct au_irq *irq;
+	int err;
 
 	if (atomic_load(&dev->machine.state) != STATE_PREPARING) {
 		auf_violation(dev, RULE_create_late, NULL);
 		return -AU_EINVAL;
 	}
-	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI ||
-	    !config->dpc || config->vector != 0) {
+	err = auf_take(dev, &au_abi_irq_config, &config, given);
+	if (err)
+		return err;
+	if (!config.dpc || config.vector != 0) {
 		au_log(dev, AU_LOG_ERROR,
-		       "au_irq_create: incomplete configuration (AU_HEAD, dpc, vector 0)");
+		       "au_irq_create: incomplete configuration (dpc, vector 0)");
 		return -AU_EINVAL;
 	}
 	if (!dev->bus)
@@ -155,7 +161,7 @@ int au_irq_create(struct au_device *dev, const struct au_irq_config *config, str
 	if (!irq)
 		return -AU_ENOMEM;
 	irq->dev = dev;
-	irq->config = *config;
+	irq->config = config;
 	irq->kick.fn = irq_kicked;
 	au_list_add_tail(&dev->intx.irqs, &irq->node);
 	*out = irq;
