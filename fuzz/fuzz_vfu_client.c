@@ -11,6 +11,7 @@
  * All answers wait in a socket that keeps them apart, so that the client finds one at a time as if
  * the server had answered just then. Then comes the end.
  */
+#include "../tests/unit/send_fd.h"
 #include "bus/vfu.h"
 
 #include <fcntl.h>
@@ -26,22 +27,8 @@
 
 static void answer(int fd, const uint8_t *bytes, size_t size, int memory)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec part = { (void *)bytes, size };
-	struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg;
-
-	if (memory >= 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &memory, sizeof(int));
-	}
 	if (size)
-		sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		send_fd(fd, bytes, size, memory, MSG_DONTWAIT);
 }
 
 static void answer_pieces(int fd, const uint8_t *data, size_t size, int memory)

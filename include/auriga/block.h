@@ -82,7 +82,7 @@ enum au_block_event {
 
 struct au_handle;
 
-/** au_block_info - geometry and limits. */
+/** au_block_info - geometry and limits; set @info's size and abi before. */
 AU_API int au_block_info(struct au_handle *h, struct au_block_info *info);
 /**
  * au_block_read - read @length bytes at @offset, in as many requests as it takes, and wait.

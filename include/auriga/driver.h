@@ -172,7 +172,11 @@ struct au_driver {
 	void (*surprise_removed)(struct au_device *dev);
 };
 
-/** AU_HEAD - the members that every structure given to the framework starts with. */
+/**
+ * AU_HEAD - the members that every structure given to the framework starts with. A later version
+ * may have more members at the end, of which zero means what this version does: leave out what you
+ * do not want to say.
+ */
 #define AU_HEAD(type) .size = sizeof(type), .abi = AU_ABI
 
 /** AU_DRIVER - begin the definition of the module's descriptor: `AU_DRIVER = { AU_HEAD(struct

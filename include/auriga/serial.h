@@ -138,7 +138,8 @@ AU_API int64_t au_serial_recv(struct au_handle *h, void *data, size_t length, si
 			      int timeout_ms);
 /** au_serial_set_line - see struct au_serial_line; -EINVAL for what the device cannot do. */
 AU_API int au_serial_set_line(struct au_handle *h, const struct au_serial_line *line);
-/** au_serial_get_line - the settings in force. */
+/** au_serial_get_line - the settings in force. Set size and abi of @line before: so much is filled
+ * in, and @size then says how much of it has a meaning. */
 AU_API int au_serial_get_line(struct au_handle *h, struct au_serial_line *line);
 /** au_serial_set_modem - set the outputs in @mask to @value. */
 AU_API int au_serial_set_modem(struct au_handle *h, uint32_t mask, uint32_t value);
@@ -150,7 +151,8 @@ AU_API int au_serial_set_break(struct au_handle *h, bool on);
 AU_API int au_serial_drain(struct au_handle *h, int timeout_ms);
 /** au_serial_purge - discard unread input (1) and unsent output (2). */
 AU_API int au_serial_purge(struct au_handle *h, uint32_t what);
-/** au_serial_get_counters - totals. */
+/** au_serial_get_counters - totals. Set size and abi of @counters before, as for
+ * au_serial_get_line(). */
 AU_API int au_serial_get_counters(struct au_handle *h, struct au_serial_counters *counters);
 
 /* ------------------------------------------------------------------ driver */
@@ -194,6 +196,7 @@ struct au_serial_ops {
  * @ops: a constant of the module.
  * @context: returned by au_serial_context().
  * @fifo: bytes of the device's FIFO: the most that one take or one receive may carry, at most 256.
+ * @reserved: 0, and not looked at: the first drivers have padding here.
  */
 struct au_serial_config {
 	uint32_t size;
@@ -201,6 +204,7 @@ struct au_serial_config {
 	const struct au_serial_ops *ops;
 	void *context;
 	uint32_t fifo;
+	uint32_t reserved;
 };
 
 /** au_serial_add - add a serial unit to the device. In prepare(). */

@@ -2,37 +2,26 @@
 /* Loading a driver module. */
 #include "base/module.h"
 
+#include "base/abi.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Up to here a descriptor must reach, whatever its age. */
-#define MODULE_SIZE_MIN	   offsetof(struct au_driver, release)
-#define MODULE_SIZE_MAX	   4096u
 #define MODULE_CONTEXT_MAX (64u << 20)
 
 static int module_check(const struct au_driver *driver, const char *label, struct au_module *module,
 			char *error, size_t error_size)
 {
-	size_t known = sizeof(module->driver);
+	char why[256];
+	int err = au_abi_take(&au_abi_driver, &module->driver, driver, AU_ABI_SIZE_MAX, why,
+			      sizeof(why));
 
-	if (driver->abi > AU_ABI || driver->abi == 0) {
-		snprintf(error, error_size,
-			 "%s: made for driver ABI %u, this program knows up to %d: "
-			 "use a newer Auriga, or rebuild the driver",
-			 label, driver->abi, AU_ABI);
-		return -EPROTO;
+	if (err) {
+		snprintf(error, error_size, "%s: its %s", label, why);
+		return err;
 	}
-	if (driver->size < MODULE_SIZE_MIN || driver->size > MODULE_SIZE_MAX) {
-		snprintf(error, error_size,
-			 "%s: its au_driver says it has %u bytes: start it with AU_HEAD(struct "
-			 "au_driver)",
-			 label, driver->size);
-		return -EINVAL;
-	}
-	/* A shorter one lacks callbacks that are optional; what a longer one adds is, too. */
-	memcpy(&module->driver, driver, driver->size < known ? driver->size : known);
 	if (!module->driver.prepare) {
 		snprintf(error, error_size, "%s: its au_driver has no prepare()", label);
 		return -EINVAL;

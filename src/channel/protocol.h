@@ -130,7 +130,8 @@ enum au_host_msg {
  * {"status": i, "state": i, "retained": i, "claim": i}: those that it has, "times_us", "serving":
  * the gate is open, "gone": the device was removed} + the descriptors.
  *
- * AU_HM_ANSWER: what AU_HM_ADOPTED has but "fds", with counters in "channels", and "state",
+ * AU_HM_ANSWER: what AU_HM_ADOPTED has but "fds" and tokens, with counters in "channels", of which
+ * there are as many as fit and "channels_left_out" more, and "state",
  * "completed", "overdue_ms", "lane_answers", and "history": a list of lines, when it does; when it
  * does not for 250 ms, what the main thread knows.
  */

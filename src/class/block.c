@@ -6,6 +6,7 @@
 #include "auriga/block.h"
 
 #include "auriga/driver.h"
+#include "base/abi.h"
 #include "framework/framework.h"
 
 #include <stdio.h>
@@ -37,10 +38,10 @@ static void block_reach(struct au_block *block)
 
 static int block_info(const struct au_block *block, struct au_request *req, uint32_t *result)
 {
-	if (req->length < sizeof(block->info))
+	if (req->length < au_abi_block_info.first)
 		return -AU_EINVAL;
-	memcpy(req->data, &block->info, sizeof(block->info));
-	*result = sizeof(block->info);
+	*result = req->length < sizeof(block->info) ? req->length : sizeof(block->info);
+	memcpy(req->data, &block->info, *result);
 	return 0;
 }
 
@@ -163,8 +164,6 @@ static bool block_size_ok(uint32_t size)
 
 static const char *block_wrong(const struct au_block_config *config)
 {
-	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI)
-		return "incomplete configuration (AU_HEAD)";
 	if (!config->deliver || !config->depth)
 		return "it needs deliver() and a depth";
 	if (!block_size_ok(config->block_size))
@@ -197,16 +196,29 @@ static void block_describe(struct au_block *block)
 	snprintf(info->serial, sizeof(info->serial), "%s", config->serial ? config->serial : "");
 }
 
-int au_block_add(struct au_device *dev, const struct au_block_config *config, struct au_block **out)
+static int block_queue(struct au_block *block)
 {
-	const char *wrong = block_wrong(config);
-	struct au_queue_config queue = {
-		AU_HEAD(struct au_queue_config), .kind = AU_QUEUE_PARALLEL,  .depth = config->depth,
-		.context = config->context,	 .deliver = config->deliver,
+	const struct au_queue_config config = {
+		AU_HEAD(struct au_queue_config),
+		.kind = AU_QUEUE_PARALLEL,
+		.depth = block->config.depth,
+		.context = block->config.context,
+		.deliver = block->config.deliver,
 	};
-	struct au_block *block;
-	int err;
 
+	return au_queue_create(block->unit, &config, &block->queue);
+}
+
+int au_block_add(struct au_device *dev, const struct au_block_config *given, struct au_block **out)
+{
+	struct au_block_config config;
+	struct au_block *block;
+	const char *wrong;
+	int err = auf_take(dev, &au_abi_block_config, &config, given);
+
+	if (err)
+		return err;
+	wrong = block_wrong(&config);
 	if (wrong) {
 		au_log(dev, AU_LOG_ERROR, "au_block_add: %s", wrong);
 		return -AU_EINVAL;
@@ -214,14 +226,14 @@ int au_block_add(struct au_device *dev, const struct au_block_config *config, st
 	block = calloc(1, sizeof(*block));
 	if (!block)
 		return -AU_ENOMEM;
-	block->config = *config;
+	block->config = config;
 	block_describe(block);
 	err = auf_unit_add(dev, &block_class, block, &block->unit);
 	if (err) {
 		free(block);
 		return err;
 	}
-	err = au_queue_create(block->unit, &queue, &block->queue);
+	err = block_queue(block);
 	if (err) {
 		au_unit_remove(block->unit);
 		return err;

@@ -3,6 +3,7 @@
 #include "auriga/raw.h"
 
 #include "auriga/driver.h"
+#include "base/abi.h"
 #include "framework/framework.h"
 
 #include <stdlib.h>
@@ -41,15 +42,12 @@ int au_unit_add(struct au_device *dev, const struct au_unit_config *config, stru
 	struct au_unit_config *own;
 	int err;
 
-	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI) {
-		au_log(dev, AU_LOG_ERROR, "au_unit_add: incomplete configuration (AU_HEAD)");
-		return -AU_EINVAL;
-	}
 	own = malloc(sizeof(*own));
 	if (!own)
 		return -AU_ENOMEM;
-	*own = *config;
-	err = auf_unit_add(dev, &raw_class, own, unit);
+	err = auf_take(dev, &au_abi_unit_config, own, config);
+	if (err == 0)
+		err = auf_unit_add(dev, &raw_class, own, unit);
 	if (err)
 		free(own);
 	return err;

@@ -66,7 +66,7 @@ _Static_assert(4096 + SERIAL_RING <= AUF_UNIT_STATE, "fits into the unit's class
 struct au_serial {
 	struct au_device *dev;
 	struct au_unit *unit;
-	const struct au_serial_ops *ops;
+	struct au_serial_ops ops;
 	void *context;
 	uint32_t fifo;
 	uint32_t inputs;  /* modem inputs as last seen */
@@ -102,7 +102,8 @@ struct au_serial {
 void serial_state_init(struct serial_state *st, bool fresh);
 /** serial_state_settle - after a start: count and keep the intervals that a death left unclear. */
 void serial_state_settle(struct serial_state *st);
-/** serial_line_check - 0, or -AU_EINVAL for settings that no line can have. */
+/** serial_line_check - 0, or -AU_EINVAL for settings that no line can have. @line: of today's size.
+ */
 int serial_line_check(const struct au_serial_line *line);
 /** serial_line_default - what a line has before anybody has set it. */
 void serial_line_default(struct au_serial_line *line);

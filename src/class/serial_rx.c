@@ -179,8 +179,8 @@ void serial_rx_pump(struct au_serial *port)
 	rx_flow(port);
 	if (port->rx_full && rx_available(st) <= SERIAL_RING - SERIAL_FIFO_MAX) {
 		port->rx_full = false;
-		if (port->ops->rx_start)
-			port->ops->rx_start(port);
+		if (port->ops.rx_start)
+			port->ops.rx_start(port);
 	}
 }
 

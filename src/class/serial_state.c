@@ -18,7 +18,7 @@ static const struct au_serial_line default_line = {
 
 int serial_line_check(const struct au_serial_line *line)
 {
-	if (line->size < sizeof(*line) || line->abi != 1 || line->baud == 0 ||
+	if (line->size != sizeof(*line) || line->abi != 1 || line->baud == 0 ||
 	    line->data_bits < 5 || line->data_bits > 8 || line->parity > AU_PARITY_SPACE ||
 	    line->stop_bits < 1 || line->stop_bits > 2 ||
 	    (line->flow & ~(AU_FLOW_RTSCTS | AU_FLOW_XONXOFF)))

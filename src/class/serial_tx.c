@@ -49,7 +49,7 @@ static void tx_drain_look(struct au_timer *timer, void *context)
 
 	if (!port->tx_req || tx_is_send(port->tx_req))
 		return;
-	if (!port->ops->tx_idle || port->ops->tx_idle(port))
+	if (!port->ops.tx_idle || port->ops.tx_idle(port))
 		tx_complete(port);
 	else
 		au_timer_start(timer, DRAIN_POLL_MS, false);
@@ -108,7 +108,7 @@ void serial_tx_kick(struct au_serial *port)
 {
 	if (port->up && !port->tx_in_done && !port->tx_taken &&
 	    (port->tx_flow || (tx_is_send(port->tx_req) && !tx_held(port))))
-		port->ops->tx_start(port);
+		port->ops.tx_start(port);
 }
 
 void serial_tx_flow(struct au_serial *port, uint8_t byte)

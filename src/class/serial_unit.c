@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The serial unit: settings, modem lines, control operations, and what a restart restores. */
+#include "base/abi.h"
 #include "class/serial.h"
 
 #include <stdlib.h>
@@ -12,7 +13,7 @@ static void unit_program_outputs(struct au_serial *port, uint32_t outputs)
 	if ((st->line.flow & AU_FLOW_RTSCTS) && st->rx_held)
 		outputs &= ~(uint32_t)AU_MODEM_RTS;
 	if (port->up)
-		port->ops->set_modem(port, outputs);
+		port->ops.set_modem(port, outputs);
 }
 
 void serial_modem_apply(struct au_serial *port)
@@ -30,9 +31,9 @@ static void unit_set_outputs(struct au_serial *port, uint32_t outputs)
 
 static uint32_t unit_inputs(struct au_serial *port)
 {
-	if (!port->ops->get_modem)
+	if (!port->ops.get_modem)
 		return AU_MODEM_INPUTS;
-	return port->ops->get_modem(port) & AU_MODEM_INPUTS;
+	return port->ops.get_modem(port) & AU_MODEM_INPUTS;
 }
 
 /* To read the inputs can take the interrupt away that would have told of a change: tell it here. */
@@ -45,17 +46,21 @@ static uint32_t unit_look_at_inputs(struct au_serial *port)
 static int unit_set_line(struct au_serial *port, const struct au_request *req)
 {
 	struct serial_state *st = port->state;
+	uint8_t given[256];
+	uint32_t length = req->length < sizeof(given) ? req->length : sizeof(given);
 	struct au_serial_line line;
+	char why[256];
 	int rc;
 
-	if (req->length < sizeof(line))
+	if (length < au_abi_serial_line.first)
 		return -AU_EINVAL;
-	memcpy(&line, req->data,
-	       sizeof(line)); /* then check the copy: the client can change its own */
-	line.size = sizeof(line);
+	/* Check the copy: the client can change its own. */
+	memcpy(given, req->data, length);
+	if (au_abi_take(&au_abi_serial_line, &line, given, length, why, sizeof(why)) != 0)
+		return -AU_EINVAL;
 	rc = serial_line_check(&line);
 	if (rc == 0)
-		rc = port->ops->set_line(port, &line);
+		rc = port->ops.set_line(port, &line);
 	if (rc)
 		return rc;
 	st->line = line;
@@ -72,9 +77,9 @@ static int unit_set_line(struct au_serial *port, const struct au_request *req)
 
 static int unit_set_break(struct au_serial *port, bool on)
 {
-	if (!port->ops->set_break)
+	if (!port->ops.set_break)
 		return -AU_ENOTSUP;
-	port->ops->set_break(port, on);
+	port->ops.set_break(port, on);
 	port->state->brk = on;
 	if (!on)
 		serial_tx_kick(port);
@@ -93,6 +98,21 @@ static void unit_counters(const struct au_serial *port, struct au_serial_counter
 	c->rx_delivered = st->rx_tail;
 }
 
+/* Fill in as much of a structure as the client knows of it; what only it knows is zero. */
+static int unit_fill(const struct au_request *req, const struct au_abi_type *type, const void *from,
+		     uint32_t *result)
+{
+	uint32_t count = req->length < type->known ? req->length : type->known;
+
+	if (req->length < type->first)
+		return -AU_EINVAL;
+	memset(req->data, 0, req->length);
+	memcpy(req->data, from, count);
+	memcpy(req->data, &count, sizeof(count)); /* its size */
+	*result = count;
+	return 0;
+}
+
 /* Operations that are answered at once. */
 static int unit_control(struct au_serial *port, struct au_request *req, uint32_t *result)
 {
@@ -103,11 +123,7 @@ static int unit_control(struct au_serial *port, struct au_request *req, uint32_t
 	case AU_SERIAL_SET_LINE:
 		return unit_set_line(port, req);
 	case AU_SERIAL_GET_LINE:
-		if (req->length < sizeof(st->line))
-			return -AU_EINVAL;
-		memcpy(req->data, &st->line, sizeof(st->line));
-		*result = sizeof(st->line);
-		return 0;
+		return unit_fill(req, &au_abi_serial_line, &st->line, result);
 	case AU_SERIAL_SET_MODEM:
 		if (req->arg[0] & ~(uint64_t)AU_MODEM_OUTPUTS)
 			return -AU_EINVAL;
@@ -120,12 +136,8 @@ static int unit_control(struct au_serial *port, struct au_request *req, uint32_t
 	case AU_SERIAL_SET_BREAK:
 		return unit_set_break(port, req->arg[0] != 0);
 	case AU_SERIAL_GET_COUNTERS:
-		if (req->length < sizeof(counters))
-			return -AU_EINVAL;
 		unit_counters(port, &counters);
-		memcpy(req->data, &counters, sizeof(counters));
-		*result = sizeof(counters);
-		return 0;
+		return unit_fill(req, &au_abi_serial_counters, &counters, result);
 	case AU_SERIAL_PURGE:
 		if (req->arg[0] & ~3ull)
 			return -AU_EINVAL;
@@ -214,13 +226,13 @@ static int unit_restore_line(struct au_serial *port)
 {
 	struct serial_state *st = port->state;
 
-	if (port->ops->set_line(port, &st->line) == 0)
+	if (port->ops.set_line(port, &st->line) == 0)
 		return 0;
 	au_log(port->dev, AU_LOG_ERROR,
 	       "the driver refuses the line settings in force (%u baud): back to the default",
 	       st->line.baud);
 	serial_line_default(&st->line);
-	return port->ops->set_line(port, &st->line);
+	return port->ops.set_line(port, &st->line);
 }
 
 static int unit_restore(struct au_unit *unit, enum au_power from)
@@ -237,8 +249,8 @@ static int unit_restore(struct au_unit *unit, enum au_power from)
 	port->inputs = unit_inputs(port);
 	serial_modem_apply(port);
 	/* A dead host may have begun or ended one without having noted it. */
-	if ((st->brk || from == AU_POWER_FAILED) && port->ops->set_break)
-		port->ops->set_break(port, st->brk);
+	if ((st->brk || from == AU_POWER_FAILED) && port->ops.set_break)
+		port->ops.set_break(port, st->brk);
 	return 0;
 }
 
@@ -320,28 +332,43 @@ static const struct auf_class serial_class = {
 	.remove = unit_remove,
 };
 
-int au_serial_add(struct au_device *dev, const struct au_serial_config *config,
-		  struct au_serial **out)
+static int unit_config_check(struct au_device *dev, const struct au_serial_config *config,
+			     struct au_serial_ops *ops)
 {
-	struct au_serial *port;
-	bool fresh;
-	int rc;
+	int rc = config->ops ? auf_take(dev, &au_abi_serial_ops, ops, config->ops) : -AU_EINVAL;
 
-	if (config->size < sizeof(*config) || !config->ops || !config->ops->set_line ||
-	    !config->ops->set_modem || !config->ops->tx_start || config->fifo == 0 ||
+	if (config->ops && rc)
+		return rc;
+	if (rc || !ops->set_line || !ops->set_modem || !ops->tx_start || config->fifo == 0 ||
 	    config->fifo > SERIAL_FIFO_MAX) {
 		au_log(dev, AU_LOG_ERROR,
 		       "au_serial_add: incomplete configuration (ops, fifo 1..%u)",
 		       SERIAL_FIFO_MAX);
 		return -AU_EINVAL;
 	}
+	return 0;
+}
+
+int au_serial_add(struct au_device *dev, const struct au_serial_config *given,
+		  struct au_serial **out)
+{
+	struct au_serial_config config;
+	struct au_serial_ops ops;
+	struct au_serial *port;
+	bool fresh;
+	int rc = auf_take(dev, &au_abi_serial_config, &config, given);
+
+	if (rc == 0)
+		rc = unit_config_check(dev, &config, &ops);
+	if (rc)
+		return rc;
 	port = calloc(1, sizeof(*port));
 	if (!port)
 		return -AU_ENOMEM;
 	port->dev = dev;
-	port->ops = config->ops;
-	port->context = config->context;
-	port->fifo = config->fifo;
+	port->ops = ops;
+	port->context = config.context;
+	port->fifo = config.fifo;
 	port->inputs = AU_MODEM_INPUTS;
 	rc = auf_unit_add(dev, &serial_class, port, &port->unit);
 	if (rc) {

@@ -7,19 +7,18 @@
 #include <string.h>
 
 #include "auriga/auriga.h"
+#include "base/abi.h"
 #include "client/handle.h"
 
 int au_block_info(struct au_handle *h, struct au_block_info *info)
 {
-	struct au_io io = { .op = AU_BLOCK_INFO, .length = sizeof(*info), .data = info };
-
-	return au_wait(h, &io);
+	return handle_struct(h, AU_BLOCK_INFO, &au_abi_block_info, info);
 }
 
 /* Bytes of data that one request may have. */
 static int block_most(struct au_handle *h, uint32_t *most)
 {
-	struct au_block_info info;
+	struct au_block_info info = { .size = sizeof(info), .abi = 1 };
 	int rc;
 
 	if (!h->block_most) {
@@ -83,7 +82,7 @@ int au_block_flush(struct au_handle *h)
 static int block_range(struct au_handle *h, uint16_t op, uint64_t offset, uint64_t length,
 		       uint16_t flags)
 {
-	struct au_block_info info;
+	struct au_block_info info = { .size = sizeof(info), .abi = 1 };
 	int rc = au_block_info(h, &info);
 
 	while (rc == 0 && length) {

@@ -2,6 +2,8 @@
 /* Handles: who may use them, opening, closing, fork(), and the functions of auriga.h. */
 #include "client/handle.h"
 
+#include "base/abi.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -77,16 +79,15 @@ static void handles_remove(struct au_handle *h)
 
 static int handle_options(const struct au_open_options *given, struct au_open_options *options)
 {
+	char why[CLIENT_ERROR_SIZE];
+	int err;
+
 	*options = (struct au_open_options){ .size = sizeof(*options), .abi = AU_CLIENT_ABI };
 	if (given) {
-		if (given->abi != AU_CLIENT_ABI || given->size < sizeof(given->size) * 2)
-			return client_fail(-EINVAL,
-					   "au_open: options of abi %u, size %u: set size "
-					   "and abi (%d)",
-					   given->abi, given->size, AU_CLIENT_ABI);
-		memcpy(options, given,
-		       given->size < sizeof(*options) ? given->size : sizeof(*options));
-		options->size = sizeof(*options);
+		err = au_abi_take(&au_abi_open_options, options, given, AU_ABI_SIZE_MAX, why,
+				  sizeof(why));
+		if (err)
+			return client_fail(err, "au_open: %s", why);
 	}
 	if (options->flags & ~(uint32_t)(AU_OPEN_SHARED | AU_OPEN_POLL_APP | AU_OPEN_QUIET))
 		return client_fail(-EINVAL, "au_open: flags 0x%x are not known", options->flags);
@@ -480,4 +481,17 @@ void handle_leave_poll(struct au_handle *h)
 {
 	if (--h->polling == 0 && h->close_later)
 		handle_free(h);
+}
+
+int handle_struct(struct au_handle *h, uint16_t op, const struct au_abi_type *type,
+		  const void *given)
+{
+	char why[CLIENT_ERROR_SIZE];
+	struct au_io io = { .op = op, .data = (void *)(uintptr_t)given };
+	int err = au_abi_check(type, given, AU_ABI_SIZE_MAX, why, sizeof(why));
+
+	if (err)
+		return client_fail(err, "%s: %s", au_unit_name(h), why);
+	memcpy(&io.length, given, sizeof(io.length));
+	return au_wait(h, &io);
 }

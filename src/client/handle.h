@@ -153,6 +153,10 @@ int handle_shared_poll(struct au_handle *h, unsigned int max, int timeout_ms,
 void handle_attend(struct au_handle *h, int timeout_ms);
 /** handle_leave_poll - the last au_poll() ends of a handle that was closed from within it. */
 void handle_leave_poll(struct au_handle *h);
+struct au_abi_type;
+/** handle_struct - one request whose data are @given, which begins with its size and version. */
+int handle_struct(struct au_handle *h, uint16_t op, const struct au_abi_type *type,
+		  const void *given);
 /** handle_now_ns - monotonic time. */
 uint64_t handle_now_ns(void);
 

@@ -550,8 +550,13 @@ int remote_open(struct au_handle *h, const char *name, const struct au_open_opti
 		if (err)
 			err = remote_refused(name, dir, r->path, err);
 	}
-	if (err == 0 && (err = remote_greet(h)) != 0)
-		client_say("%s: cannot talk to the manager: %s", name, strerror(-err));
+	if (err == 0) {
+		err = remote_greet(h);
+		if (err == -EPIPE)
+			err = 0; /* refused already: why is to be read */
+		else if (err)
+			client_say("%s: cannot talk to the manager: %s", name, strerror(-err));
+	}
 	if (err == 0)
 		err = remote_wait(h, options->timeout_ms);
 	if (err == 0)

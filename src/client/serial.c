@@ -3,8 +3,10 @@
 #include "auriga/serial.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "auriga/auriga.h"
+#include "base/abi.h"
 #include "client/handle.h"
 
 static uint32_t serial_chunk(const struct au_handle *h, size_t length)
@@ -79,18 +81,12 @@ int64_t au_serial_recv(struct au_handle *h, void *data, size_t length, size_t mi
 
 int au_serial_set_line(struct au_handle *h, const struct au_serial_line *line)
 {
-	struct au_io io = { .op = AU_SERIAL_SET_LINE,
-			    .length = sizeof(*line),
-			    .data = (void *)(uintptr_t)line };
-
-	return au_wait(h, &io);
+	return handle_struct(h, AU_SERIAL_SET_LINE, &au_abi_serial_line, line);
 }
 
 int au_serial_get_line(struct au_handle *h, struct au_serial_line *line)
 {
-	struct au_io io = { .op = AU_SERIAL_GET_LINE, .length = sizeof(*line), .data = line };
-
-	return au_wait(h, &io);
+	return handle_struct(h, AU_SERIAL_GET_LINE, &au_abi_serial_line, line);
 }
 
 int au_serial_set_modem(struct au_handle *h, uint32_t mask, uint32_t value)
@@ -134,9 +130,5 @@ int au_serial_purge(struct au_handle *h, uint32_t what)
 
 int au_serial_get_counters(struct au_handle *h, struct au_serial_counters *counters)
 {
-	struct au_io io = { .op = AU_SERIAL_GET_COUNTERS,
-			    .length = sizeof(*counters),
-			    .data = counters };
-
-	return au_wait(h, &io);
+	return handle_struct(h, AU_SERIAL_GET_COUNTERS, &au_abi_serial_counters, counters);
 }

@@ -379,6 +379,8 @@ static void com_accept(struct rfc2217 *r)
 	memset(r->they, 0, sizeof(r->they));
 	r->telnet = (struct telnet){ .option = com_negotiate, .sub = com_sub, .context = r };
 	au_serial_purge(r->bridge.handle, 1);
+	r->line.size = sizeof(r->line);
+	r->line.abi = 1;
 	au_serial_get_line(r->bridge.handle, &r->line);
 	au_serial_set_modem(r->bridge.handle, AU_MODEM_OUTPUTS, AU_MODEM_OUTPUTS);
 	bridge_receive(&r->bridge, true);
@@ -495,6 +497,15 @@ static int com_listen(struct rfc2217 *r, const char *address)
 		else
 			memcpy(host, address, n);
 		host[n] = '\0';
+	}
+	/* getaddrinfo() takes a port modulo 65536. */
+	if (strspn(port, "0123456789") == strlen(port) &&
+	    (!*port || strlen(port) > 5 || atoi(port) > 65535)) {
+		fprintf(stderr,
+			"auriga export rfc2217: --listen %s: a port is a number from 0 (any) to "
+			"65535\n",
+			address);
+		return -EINVAL;
 	}
 	rc = getaddrinfo(host, port, &hints, &list);
 	if (rc) {

@@ -2,6 +2,7 @@
 /* Devices: making and freeing them, and what is asked of a device as a whole. */
 #include "framework/internal.h"
 
+#include "base/abi.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -320,6 +321,16 @@ void au_sleep_ms(struct au_device *dev, uint32_t ms)
 		au_bus_flush(dev->bus);
 	au_os_sleep_ms(ms);
 	auf_lane_clock(dev->lane);
+}
+
+int auf_take(struct au_device *dev, const struct au_abi_type *type, void *own, const void *given)
+{
+	char why[256];
+	int err = au_abi_take(type, own, given, AU_ABI_SIZE_MAX, why, sizeof(why));
+
+	if (err)
+		au_log(dev, AU_LOG_ERROR, "%s", why);
+	return err;
 }
 
 struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index)

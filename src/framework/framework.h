@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+struct au_abi_type;
 struct au_bus;
 struct au_note;
 struct au_recorder;
@@ -334,6 +335,9 @@ struct auf_progress *auf_request_progress(struct au_request *req);
 void auf_request_replay(const struct au_request *req, uint32_t *started, uint32_t *done);
 /** auf_request_owner - the handle it came from, and its tag. */
 struct auf_handle *auf_request_owner(const struct au_request *req, uint64_t *tag);
+
+/** auf_take - au_abi_take() of what the driver gave; a failure is logged. */
+int auf_take(struct au_device *dev, const struct au_abi_type *type, void *own, const void *given);
 
 /* ---------------------------------------------------------------- verifier */
 

@@ -5,6 +5,8 @@
  */
 #include "framework/internal.h"
 
+#include "base/abi.h"
+
 #define IRQ_DPC_RUNS 8
 
 /* Run what is pending, and what that kicks; then the lane's other sources get their turn. */
@@ -48,33 +50,37 @@ static bool irq_taken(struct au_device *dev, uint32_t vector)
 	return false;
 }
 
-int au_irq_create(struct au_device *dev, const struct au_irq_config *config, struct au_irq **out)
+int au_irq_create(struct au_device *dev, const struct au_irq_config *given, struct au_irq **out)
 {
+	struct au_irq_config config;
 	struct au_irq *irq;
+	int err;
 
 	if (atomic_load(&dev->machine.state) != STATE_PREPARING) {
 		auf_violation(dev, RULE_create_late, NULL);
 		return -AU_EINVAL;
 	}
-	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI ||
-	    !config->dpc) {
-		au_log(dev, AU_LOG_ERROR, "au_irq_create: incomplete configuration (AU_HEAD, dpc)");
+	err = auf_take(dev, &au_abi_irq_config, &config, given);
+	if (err)
+		return err;
+	if (!config.dpc) {
+		au_log(dev, AU_LOG_ERROR, "au_irq_create: it needs a dpc()");
 		return -AU_EINVAL;
 	}
-	if (config->vector >= au_irq_count(dev)) {
+	if (config.vector >= au_irq_count(dev)) {
 		au_log(dev, AU_LOG_ERROR, "au_irq_create: no vector %u: the device has %u",
-		       config->vector, au_irq_count(dev));
+		       config.vector, au_irq_count(dev));
 		return -AU_ENXIO;
 	}
-	if (irq_taken(dev, config->vector)) {
-		au_log(dev, AU_LOG_ERROR, "au_irq_create: vector %u is taken", config->vector);
+	if (irq_taken(dev, config.vector)) {
+		au_log(dev, AU_LOG_ERROR, "au_irq_create: vector %u is taken", config.vector);
 		return -AU_EBUSY;
 	}
 	irq = au_os_alloc(sizeof(*irq));
 	if (!irq)
 		return -AU_ENOMEM;
 	irq->dev = dev;
-	irq->config = *config;
+	irq->config = config;
 	irq->kick.fn = irq_kicked;
 	irq->source.fd = -1;
 	au_list_add_tail(&dev->irqs, &irq->node);

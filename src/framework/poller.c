@@ -2,6 +2,8 @@
 /* Pollers: what a driver does in each turn of its lane, between d0_entry() and d0_exit(). */
 #include "framework/internal.h"
 
+#include "base/abi.h"
+
 struct au_poller {
 	struct auf_source source;
 	struct au_poller_config config;
@@ -22,28 +24,31 @@ static bool poller_idle(struct auf_source *source)
 	return poller->config.idle(poller->config.context);
 }
 
-int au_poller_create(struct au_device *dev, const struct au_poller_config *config,
+int au_poller_create(struct au_device *dev, const struct au_poller_config *given,
 		     struct au_poller **out)
 {
+	struct au_poller_config config;
 	struct au_poller *poller;
+	int err;
 
 	if (atomic_load(&dev->machine.state) != STATE_PREPARING) {
 		auf_violation(dev, RULE_create_late, NULL);
 		return -AU_EINVAL;
 	}
-	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI ||
-	    !config->poll) {
-		au_log(dev, AU_LOG_ERROR,
-		       "au_poller_create: incomplete configuration (AU_HEAD, poll)");
+	err = auf_take(dev, &au_abi_poller_config, &config, given);
+	if (err)
+		return err;
+	if (!config.poll) {
+		au_log(dev, AU_LOG_ERROR, "au_poller_create: it needs a poll()");
 		return -AU_EINVAL;
 	}
 	poller = au_os_alloc(sizeof(*poller));
 	if (!poller)
 		return -AU_ENOMEM;
-	poller->config = *config;
+	poller->config = config;
 	poller->source.fd = -1;
 	poller->source.poll = poller_poll;
-	poller->source.arm = config->idle ? poller_idle : NULL;
+	poller->source.arm = config.idle ? poller_idle : NULL;
 	au_list_add_tail(&dev->pollers, &poller->node);
 	*out = poller;
 	return 0;

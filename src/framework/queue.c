@@ -2,6 +2,8 @@
 /* Queues: what they accept, and what they deliver when. */
 #include "framework/internal.h"
 
+#include "base/abi.h"
+
 #define QUEUE_BATCH 128u /* deliveries in one go */
 
 bool auf_queue_open(const struct au_queue *queue)
@@ -179,31 +181,34 @@ static void queue_later(struct auf_work *work)
 	auf_queue_pump(queue);
 }
 
-int au_queue_create(struct au_unit *unit, const struct au_queue_config *config,
+int au_queue_create(struct au_unit *unit, const struct au_queue_config *given,
 		    struct au_queue **out)
 {
+	struct au_queue_config config;
 	struct au_queue *queue;
+	int err = auf_take(unit->dev, &au_abi_queue_config, &config, given);
 
-	if (config->size < sizeof(*config) || config->abi == 0 || config->abi > AU_ABI ||
-	    (unsigned int)config->kind > AU_QUEUE_MANUAL ||
-	    (!config->deliver && config->kind != AU_QUEUE_MANUAL)) {
+	if (err)
+		return err;
+	if ((unsigned int)config.kind > AU_QUEUE_MANUAL ||
+	    (!config.deliver && config.kind != AU_QUEUE_MANUAL)) {
 		au_log(unit->dev, AU_LOG_ERROR,
-		       "au_queue_create: incomplete configuration (AU_HEAD, kind, deliver)");
+		       "au_queue_create: incomplete configuration (kind, deliver)");
 		return -AU_EINVAL;
 	}
 	queue = au_os_alloc(sizeof(*queue));
 	if (!queue)
 		return -AU_ENOMEM;
-	queue->config = *config;
-	queue->deliver = config->deliver;
+	queue->config = config;
+	queue->deliver = config.deliver;
 	queue->unit = unit;
 	queue->dev = unit->dev;
 	queue->state = AU_QUEUE_READY;
 	queue->later.fn = queue_later;
-	queue->bound = config->kind == AU_QUEUE_SEQUENTIAL ? 1
-		       : config->kind == AU_QUEUE_MANUAL   ? 0
-		       : config->depth			   ? config->depth
-							   : UINT32_MAX;
+	queue->bound = config.kind == AU_QUEUE_SEQUENTIAL ? 1
+		       : config.kind == AU_QUEUE_MANUAL	  ? 0
+		       : config.depth			  ? config.depth
+							  : UINT32_MAX;
 	au_list_init(&queue->waiting);
 	au_list_add_tail(&unit->queues, &queue->node);
 	if (!unit->first)

@@ -265,10 +265,11 @@ static void api_list(struct mgr_call *call)
 
 /* ------------------------------------------------------------------------ why */
 
-static void api_why_answer(struct mgr_call *call, const char *address, const struct mgr_ids *ids)
+/* @dev: what runs there, or NULL. */
+static void api_why_answer(struct mgr_call *call, const char *address, const struct mgr_ids *ids,
+			   const struct mgr_device *dev)
 {
 	struct mgr_candidate *candidates = NULL;
-	const struct mgr_device *dev = mgr_device_at(call->mgr, address);
 	json_t *o = json_pack("{s:o}", "address", mgr_json_string(address));
 	char text[32];
 	int fit;
@@ -307,7 +308,7 @@ static void api_why_opened(void *context, struct mgr_open_result *result)
 	if (result->fd < 0)
 		mgr_call_error(call, result->fd, "%s", result->error);
 	else
-		api_why_answer(call, call->address, &ids);
+		api_why_answer(call, call->address, &ids, mgr_device_at(call->mgr, call->address));
 }
 
 static void api_why(struct mgr_call *call)
@@ -333,12 +334,14 @@ static void api_why(struct mgr_call *call)
 		return;
 	}
 	memcpy(call->address, address, strlen(address) + 1);
-	dev = mgr_device_at(call->mgr, address);
 	ids.virtual_device = parsed.kind == AU_BUS_VIRTUAL;
+	/* Where all virtual devices are there is no one device. */
+	if (!dev && !ids.virtual_device)
+		dev = mgr_device_at(call->mgr, address);
 	if (dev && dev->ids_known)
 		ids = dev->ids;
 	if (ids.virtual_device || (dev && dev->ids_known)) {
-		api_why_answer(call, call->address, &ids);
+		api_why_answer(call, call->address, &ids, dev);
 		return;
 	}
 	/* Nobody runs it through us: look, unless somebody else runs it, whom that would disturb.
@@ -398,7 +401,7 @@ void mgr_calls_settle(struct mgr_device *dev)
 
 void mgr_calls_answer(struct mgr_device *dev, const char *text)
 {
-	json_t *o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	json_t *o = NULL;
 
 	au_list_for_each_safe (node, &dev->calls) {
 		struct mgr_call *call = AU_CONTAINER(node, struct mgr_call, node);
@@ -406,6 +409,8 @@ void mgr_calls_answer(struct mgr_device *dev, const char *text)
 
 		if (call->wait != MGR_WAIT_QUERY)
 			continue;
+		if (!o)
+			o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 		info = mgr_device_info(dev);
 		json_object_set_new(info, "host", o ? json_deep_copy(o) : json_null());
 		mgr_call_answer(call, API_OK, info);

@@ -29,6 +29,9 @@ void mgr_budget_service(struct mgr_budget *budget, uint64_t completions, uint64_
 		ms = UINT32_MAX;
 	if (completions || budget->service_ms + ms >= MGR_BUDGET_SERVICE_MS)
 		budget->progress = true;
+	/* The count is the host's own word: whatever it says, a token takes a second of service. */
+	if (completions > ms)
+		completions = ms;
 	budget_earn(budget, &budget->completions, completions, MGR_BUDGET_COMPLETIONS);
 	budget_earn(budget, &budget->service_ms, ms, MGR_BUDGET_SERVICE_MS);
 }

@@ -2,7 +2,8 @@
 /**
  * DOC: The restart budget: how often, and how soon, a driver that failed is started again
  *
- * A bucket of 5; each failure takes one; 1,000 completions or 10 s of service give one back. The
+ * A bucket of 5; each failure takes one; 1,000 completions, at most one counted for each ms of
+ * service, or 10 s of service give one back: for one who lies about completions it is a second. The
  * first failure after progress is restarted at once, the next ones after 50, 100, 200 ... ms, at
  * most 10 s. Progress is a completed request, or 10 s of service. Only counting: no clock, no I/O.
  */

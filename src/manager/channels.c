@@ -56,6 +56,7 @@ static struct mgr_channel *channel_alloc(struct mgr_device *dev)
 	if (!ch)
 		return NULL;
 	ch->dev = dev;
+	ch->uid = (uid_t)-1;
 	ch->pool_fd = ch->rings_fd = ch->doorbell_fd[0] = ch->doorbell_fd[1] = -1;
 	ch->rejoin.expired = channel_lost;
 	ch->rejoin.context = ch;
@@ -80,24 +81,34 @@ static size_t channel_pool_size(const struct mgr_channel *ch)
 }
 
 /* Channels whose clients have gone count until the host lets go of them. */
-static int channel_check_room(struct mgr_device *dev, char *error, size_t error_size)
+static int channel_check_room(const struct mgr_channel *ch, char *error, size_t error_size)
 {
-	unsigned int count = 0;
-	size_t size = 0;
+	unsigned int count = 0, own_count = 0;
+	size_t size = 0, own_size = 0;
 
-	au_list_for_each (node, &dev->channels) {
+	au_list_for_each (node, &ch->dev->channels) {
+		const struct mgr_channel *other = AU_CONTAINER(node, struct mgr_channel, node);
+		size_t pool = channel_pool_size(other);
+
 		count++;
-		size += channel_pool_size(AU_CONTAINER(node, struct mgr_channel, node));
+		size += pool;
+		if (other->uid == ch->uid) {
+			own_count++;
+			own_size += pool;
+		}
 	}
-	if (count > MGR_CHANNELS_MAX) {
-		snprintf(error, error_size, "this device has as many clients as it may");
+	if (count > MGR_CHANNELS_MAX || !mgr_share(ch->uid, own_count, MGR_CHANNELS_MAX - count)) {
+		snprintf(error, error_size, "this device has as many clients as it may%s",
+			 count > MGR_CHANNELS_MAX ? "" : " of one user");
 		return -EAGAIN;
 	}
-	if (size > MGR_POOLS_MAX) {
+	if (size > MGR_POOLS_MAX || !mgr_share(ch->uid, own_size, MGR_POOLS_MAX - size)) {
 		snprintf(error, error_size,
 			 "the device's clients would have more than the %u MiB of buffers that "
-			 "they may have together: use fewer, or smaller ones",
-			 MGR_POOLS_MAX >> 20);
+			 "they may have together%s: use fewer, or smaller ones",
+			 MGR_POOLS_MAX >> 20,
+			 size > MGR_POOLS_MAX ? ""
+					      : ", and one user may have no more than he leaves");
 		return -E2BIG;
 	}
 	return 0;
@@ -130,7 +141,8 @@ int mgr_channel_new(struct mgr_client *client, unsigned int unit, char *error, s
 	ch->depth = mgr_channel_depth(hello->depth);
 	ch->buffer_size = hello->buffer_size;
 	ch->flags = hello->flags & AU_OPEN_QUIET;
-	err = channel_check_room(client->dev, error, error_size);
+	ch->uid = client->uid;
+	err = channel_check_room(ch, error, error_size);
 	if (err) {
 		mgr_channel_free(ch);
 		return err;
@@ -278,6 +290,7 @@ void mgr_channel_rejoin(struct mgr_channel *ch, struct mgr_client *client)
 	}
 	au_loop_timer_cancel(&ch->rejoin);
 	ch->client = client;
+	ch->uid = client->uid;
 	client->channel = ch;
 	if (!channel_host_ready(dev) || !ch->opened) {
 		if (dev->state == MGR_RUNNING)

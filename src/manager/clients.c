@@ -34,10 +34,26 @@ void mgr_client_drop(struct mgr_client *client)
 	mgr_device_idle_check(dev);
 }
 
+/* What is unread when a socket is closed would cost its peer the answer. No more comes, and a
+ * socket holds a few hundred messages. */
+static void client_deafen(const struct mgr_client *client)
+{
+	static _Alignas(16) char bytes[AU_MSG_MAX + 1];
+	int fds[AU_MSG_FDS], n;
+
+	shutdown(client->fd, SHUT_RD);
+	do {
+		n = au_msg_recv(client->fd, bytes, sizeof(bytes), fds);
+		if (n > 0)
+			au_msg_close(fds);
+	} while (n > 0 || n == -EPROTO);
+}
+
 void mgr_client_error(struct mgr_client *client, int error, const char *text)
 {
 	struct au_cm_error msg = { .head.type = AU_CM_ERROR, .error = error };
 
+	client_deafen(client);
 	snprintf(msg.text, sizeof(msg.text), "%s", text);
 	mgr_client_send(client, &msg, sizeof(msg), NULL, 0);
 	mgr_client_drop(client);
@@ -227,9 +243,25 @@ static void client_silent(struct au_loop_timer *timer)
 	mgr_client_error(timer->context, -ETIMEDOUT, "no hello came");
 }
 
+/* Null or why there can be no more, of this user or at all. */
+static const char *client_too_many(const struct mgr_device *dev, uid_t uid)
+{
+	size_t has = 0;
+
+	if (dev->client_count > MGR_CLIENTS_MAX)
+		return "this device has as many clients as it may";
+	au_list_for_each (node, &dev->clients)
+		has += AU_CONTAINER(node, struct mgr_client, node)->uid == uid;
+	return mgr_share(uid, has, MGR_CLIENTS_MAX - dev->client_count)
+		       ? NULL
+		       : "this user has as many clients of this device as one may: the rest is for "
+			 "others";
+}
+
 void mgr_client_new(struct mgr_device *dev, int unit, int fd)
 {
 	struct mgr_client *client = calloc(1, sizeof(*client));
+	const char *refused;
 
 	if (!client) {
 		mgr_close(&fd);
@@ -238,6 +270,7 @@ void mgr_client_new(struct mgr_device *dev, int unit, int fd)
 	client->dev = dev;
 	client->unit = unit;
 	client->fd = fd;
+	client->uid = mgr_peer(fd);
 	client->pool_fd = -1;
 	client->watch.ready = client_read;
 	client->watch.context = client;
@@ -246,10 +279,11 @@ void mgr_client_new(struct mgr_device *dev, int unit, int fd)
 	au_list_add_tail(&dev->clients, &client->node);
 	dev->client_count++;
 	au_loop_timer_cancel(&dev->idle);
+	refused = client_too_many(dev, client->uid);
 	if (au_watch_add(dev->mgr->loop, &client->watch, fd, EPOLLIN))
 		mgr_client_drop(client);
-	else if (dev->client_count > MGR_CLIENTS_MAX)
-		mgr_client_error(client, -EAGAIN, "this device has as many clients as it may");
+	else if (refused)
+		mgr_client_error(client, -EAGAIN, refused);
 	else
 		au_loop_timer_set(dev->mgr->loop, &client->deadline, MGR_HELLO_MS);
 }

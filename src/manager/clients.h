@@ -8,6 +8,7 @@
 /**
  * struct mgr_client - a connection.
  * @unit: -1: by the device's name.
+ * @uid: of its process, as it connected.
  * @greeted: it said what it wants; @hello is checked.
  * @pool_fd: that came with the hello of one who was there before the manager.
  */
@@ -19,6 +20,7 @@ struct mgr_client {
 	struct au_loop_timer deadline;
 	int fd;
 	int unit;
+	uid_t uid;
 	bool greeted;
 	int pool_fd;
 	struct au_cm_hello hello;

@@ -26,8 +26,15 @@ struct mgr_http {
 	struct au_loop_timer timer;
 	struct mgr *mgr;
 	struct au_list calls;
+	struct au_list peers;
 	char path[AU_PATH_MAX];
 	bool running;
+};
+
+/** struct http_peer - who is at the other end of a connection. */
+struct http_peer {
+	struct au_list node;
+	uid_t uid;
 };
 
 static void http_run(struct mgr_http *http)
@@ -140,16 +147,12 @@ const char *mgr_call_argument(struct mgr_call *call, const char *key)
 	return MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, key);
 }
 
-static uid_t call_peer(struct MHD_Connection *connection)
+static int http_fd(struct MHD_Connection *connection)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct ucred cred;
-	socklen_t size = sizeof(cred);
 
-	if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &cred, &size))
-		return (uid_t)-1;
-	return cred.uid;
+	return info ? info->connect_fd : -1;
 }
 
 static enum MHD_Result call_respond(struct mgr_call *call)
@@ -211,7 +214,7 @@ static enum MHD_Result http_request(void *context, struct MHD_Connection *connec
 		call->mgr = http->mgr;
 		call->connection = connection;
 		call->claim_fd = -1;
-		call->peer_uid = call_peer(connection);
+		call->peer_uid = mgr_peer(http_fd(connection));
 		*state = call;
 		return MHD_YES;
 	}
@@ -258,6 +261,51 @@ static void http_completed(void *context, struct MHD_Connection *connection, voi
 	free(call);
 }
 
+/* ---------------------------------------------------------------- connections */
+
+static void http_refuse(int fd)
+{
+	static const char text[] =
+		"{\"error\": \"this user has as many requests under way as one may\"}";
+	char answer[256];
+	int n = snprintf(answer, sizeof(answer),
+			 "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+			 "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
+			 sizeof(text) - 1, text);
+
+	if (send(fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		au_logf(AU_LOG_DEBUG, "a control connection was refused, and does not read why");
+	shutdown(fd, SHUT_RDWR);
+}
+
+/* Nobody may keep everybody else from asking. libmicrohttpd ends what is shut down here. */
+static void http_connection(void *context, struct MHD_Connection *connection, void **socket,
+			    enum MHD_ConnectionNotificationCode what)
+{
+	struct mgr_http *http = context;
+	struct http_peer *peer = *socket;
+	size_t has = 0, count = 0;
+
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (peer)
+			au_list_remove(&peer->node);
+		free(peer);
+		return;
+	}
+	peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return;
+	*socket = peer;
+	peer->uid = mgr_peer(http_fd(connection));
+	au_list_add_tail(&http->peers, &peer->node);
+	au_list_for_each (node, &http->peers) {
+		count++;
+		has += AU_CONTAINER(node, struct http_peer, node)->uid == peer->uid;
+	}
+	if (!mgr_share(peer->uid, has, count < HTTP_CONNECTIONS ? HTTP_CONNECTIONS - count : 0))
+		http_refuse(http_fd(connection));
+}
+
 /* -------------------------------------------------------------- the socket */
 
 static int http_listen(struct mgr_http *http, char *error, size_t error_size)
@@ -298,18 +346,19 @@ int mgr_http_start(struct mgr *mgr, char *error, size_t error_size)
 		return -ENOMEM;
 	http->mgr = mgr;
 	au_list_init(&http->calls);
+	au_list_init(&http->peers);
 	err = au_runtime_path(mgr->dir, "control.sock", http->path, error, error_size);
 	fd = err ? err : http_listen(http, error, error_size);
 	if (fd < 0) {
 		free(http);
 		return fd;
 	}
-	http->daemon =
-		MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-				 http_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
-				 MHD_OPTION_CONNECTION_LIMIT, (unsigned int)HTTP_CONNECTIONS,
-				 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)HTTP_IDLE_S,
-				 MHD_OPTION_NOTIFY_COMPLETED, http_completed, NULL, MHD_OPTION_END);
+	http->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, http_request, http,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned int)HTTP_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned int)HTTP_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, http_completed, NULL,
+		MHD_OPTION_NOTIFY_CONNECTION, http_connection, http, MHD_OPTION_END);
 	info = http->daemon ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	http->watch.ready = http_ready;
 	http->watch.context = http;

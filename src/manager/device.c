@@ -36,7 +36,11 @@ const char *mgr_state_name(enum mgr_state state)
 
 const char *mgr_device_state(const struct mgr_device *dev)
 {
-	return dev->held && dev->state == MGR_RUNNING ? "held" : state_names[dev->state];
+	if (dev->held && dev->state == MGR_RUNNING)
+		return "held";
+	if (dev->away && dev->state == MGR_RESTARTING)
+		return "waiting";
+	return state_names[dev->state];
 }
 
 int64_t mgr_wall_ms(void)
@@ -158,6 +162,26 @@ void mgr_device_failed(struct mgr_device *dev, bool charge, const char *text)
 		au_loop_timer_set(dev->mgr->loop, &dev->retry, delay_ms);
 	else
 		mgr_device_begin(dev);
+}
+
+/*
+ * The device itself cannot be reached. That is not its driver's failure and says nothing about the
+ * next time, so it is tried for as long as it takes.
+ */
+void mgr_device_waits(struct mgr_device *dev, const char *text)
+{
+	char line[MGR_TEXT];
+	uint32_t delay_ms;
+
+	dev->from_failed = true;
+	mgr_budget_failure(&dev->budget, false, &delay_ms);
+	snprintf(line, sizeof(line), "its device is waited for: %.250s", text);
+	/* Once in the history, not at each attempt. */
+	if (!dev->away || strcmp(line, dev->reason) != 0) {
+		dev->away = true;
+		mgr_device_set(dev, MGR_RESTARTING, "%s", line);
+	}
+	au_loop_timer_set(dev->mgr->loop, &dev->retry, delay_ms);
 }
 
 static void device_retry(struct au_loop_timer *timer)

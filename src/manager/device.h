@@ -25,6 +25,8 @@ void mgr_device_drop_host(struct mgr_device *dev);
 /** mgr_device_failed - it failed, and there is nothing left of its host: start it again at once,
  * later, or never. @charge: to its budget. */
 void mgr_device_failed(struct mgr_device *dev, bool charge, const char *text);
+/** mgr_device_waits - it cannot be reached since its host died: tried again, later and later. */
+void mgr_device_waits(struct mgr_device *dev, const char *text);
 /** mgr_device_stop - in order; @after says what follows. */
 void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *reason);
 /** mgr_device_stopped - it has. */

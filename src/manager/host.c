@@ -21,8 +21,10 @@
 /* Of its cgroup. Whoever touches a page of a pool first pays for it: that can be the host. */
 #define HOST_MEMORY	   ((256ull << 20) + MGR_POOLS_MAX)
 #define HOST_PROCESSES	   64
-#define HOST_MESSAGES_ONCE 32 /* read per wake-up, so that a flood disturbs nobody else */
-#define HOST_LOG_BURST	   20 /* lines, refilled once a second */
+#define HOST_MESSAGES_ONCE 32  /* read per wake-up, so that a flood disturbs nobody else */
+#define HOST_LOG_BURST	   20  /* lines, refilled once a second */
+#define HOST_HEARING	   512 /* messages between two ticks: more than it has clients */
+#define HOST_UNITS_COST	   32  /* one that says that units have come or gone counts as so many */
 
 void mgr_close(int *fd)
 {
@@ -58,6 +60,33 @@ uint64_t mgr_process_start_time(pid_t pid, char *state)
 	return start;
 }
 
+/* What is wanted of the control socket; that its end was closed is told in any case. */
+static void host_watch_control(struct mgr_host *host)
+{
+	au_watch_events(&host->control_watch,
+			(host->hearing ? EPOLLIN : 0u) | (host->blocked ? EPOLLOUT : 0u));
+}
+
+void mgr_host_hear(struct mgr_host *host)
+{
+	bool deaf = !host->hearing;
+
+	host->hearing = HOST_HEARING;
+	if (deaf && host->control_watch.loop)
+		host_watch_control(host);
+}
+
+static void host_heard(struct mgr_host *host, uint16_t type)
+{
+	unsigned int cost = type == AU_HM_UNITS ? HOST_UNITS_COST : 1;
+
+	host->hearing -= cost < host->hearing ? cost : host->hearing;
+	if (host->hearing)
+		return;
+	host_watch_control(host);
+	mgr_supervise(host->mgr);
+}
+
 static void host_read(struct au_watch *watch, uint32_t events)
 {
 	static union {
@@ -69,7 +98,7 @@ static void host_read(struct au_watch *watch, uint32_t events)
 
 	if ((events & EPOLLOUT) && host->dev) {
 		host->blocked = false;
-		au_watch_events(&host->control_watch, EPOLLIN);
+		host_watch_control(host);
 		mgr_channels_retry(host->dev);
 	}
 	for (unsigned int i = 0; i < HOST_MESSAGES_ONCE; i++) {
@@ -77,6 +106,9 @@ static void host_read(struct au_watch *watch, uint32_t events)
 
 		/* Whatever a message leads to, the host itself lives until its pidfd fires. */
 		if (host->state == MGR_HOST_KILLED)
+			return;
+		/* But what one that is gone has said is all there is. */
+		if (!host->hearing && !(events & (EPOLLHUP | EPOLLERR)))
 			return;
 		n = au_msg_recv(host->control, &msg, sizeof(msg), fds);
 		if (n == -EAGAIN)
@@ -94,6 +126,7 @@ static void host_read(struct au_watch *watch, uint32_t events)
 				mgr_host_kill(host, MGR_VERDICT_NONE, "%s", "");
 			return;
 		}
+		host_heard(host, msg.head.type);
 		if (msg.head.type == AU_HM_LOG && host->log_tokens)
 			host->log_tokens--;
 		else if (msg.head.type == AU_HM_LOG)
@@ -122,7 +155,7 @@ static void host_ended(struct au_watch *watch, uint32_t events)
 
 	/* What it said last may still be in the socket: why it could not start, for one. */
 	if (host->dev && host->state != MGR_HOST_KILLED && host->control_watch.loop)
-		host_read(&host->control_watch, EPOLLIN);
+		host_read(&host->control_watch, EPOLLIN | EPOLLHUP);
 	if (host->dev)
 		mgr_device_host_dead(host->dev, host, status);
 	else if (host == host->mgr->standby)
@@ -171,6 +204,7 @@ static struct mgr_host *host_new(struct mgr *mgr)
 	host->mgr = mgr;
 	host->pidfd = host->control = host->status_fd = -1;
 	host->log_tokens = HOST_LOG_BURST;
+	host->hearing = HOST_HEARING;
 	au_list_init(&host->node);
 	return host;
 }
@@ -344,7 +378,7 @@ int mgr_host_send(struct mgr_host *host, void *msg, size_t length, const int *fd
 	err = au_msg_send(host->control, msg, length, fds, fd_count);
 	if (err == -EAGAIN && !host->blocked) {
 		host->blocked = true;
-		au_watch_events(&host->control_watch, EPOLLIN | EPOLLOUT);
+		host_watch_control(host);
 	}
 	return err;
 }

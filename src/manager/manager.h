@@ -117,6 +117,7 @@ enum mgr_verdict {
  * @verdict, @why: set by whoever kills it.
  * @blocked: it did not read; channels have messages for it.
  * @log_tokens: lines that it may still write to our log.
+ * @hearing: messages that are still read before the next tick; a flood waits in its socket.
  */
 struct mgr_host {
 	struct mgr *mgr;
@@ -143,6 +144,7 @@ struct mgr_host {
 	uint64_t credited_ns;
 	uint64_t ready_ns;
 	unsigned int log_tokens;
+	unsigned int hearing;
 	enum mgr_verdict verdict;
 	char why[MGR_TEXT];
 };
@@ -171,6 +173,8 @@ void mgr_host_free(struct mgr_host *host);
 /** mgr_host_send - send a message. Return: 0; -EAGAIN when it does not read. */
 int mgr_host_send(struct mgr_host *host, void *msg, size_t length, const int *fds,
 		  unsigned int fd_count);
+/** mgr_host_hear - a tick has passed: it may talk again. */
+void mgr_host_hear(struct mgr_host *host);
 /** mgr_host_start - send AU_HM_START with everything. */
 int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, int session_fd,
 		   char *error, size_t error_size);
@@ -251,6 +255,7 @@ struct mgr_recovery {
  * @state_fd, @retained_fd: memory that outlives hosts; -1: none yet.
  * @claim_fd: says to others that somebody runs this device; -1: nobody.
  * @error: negative errno of the last failure; @refused: what a host said that could not start.
+ * @away: it could not be reached since its host died: waited for, whoever is to blame.
  * @provisional: attached by request and never up yet: a refused start forgets it.
  * @forgotten: in no list any more; freed by the next turn of the loop.
  * @after: what to do when the host is down.
@@ -274,6 +279,7 @@ struct mgr_device {
 	char refused[MGR_TEXT];
 	int error;
 	bool held;
+	bool away;
 	bool provisional;
 	bool forgotten;
 	uint32_t generation;
@@ -350,7 +356,7 @@ void mgr_device_detach(struct mgr_device *dev, const char *reason);
 void mgr_device_idle_check(struct mgr_device *dev);
 /** mgr_state_name - "running", ... */
 const char *mgr_state_name(enum mgr_state state);
-/** mgr_device_state - the state as people see it: "held" too. */
+/** mgr_device_state - the state as people see it: "held" and "waiting" too. */
 const char *mgr_device_state(const struct mgr_device *dev);
 /** mgr_verdict_name - "crash", ... */
 const char *mgr_verdict_name(enum mgr_verdict verdict);
@@ -413,6 +419,7 @@ struct mgr_channel {
 	uint32_t buffer_size;
 	uint32_t flags;
 	uint64_t token[2];
+	uid_t uid;
 	bool opened, lived, told, fault, pool_known, closing, close_sent;
 	int pool_fd;
 	int rings_fd;
@@ -497,6 +504,14 @@ char *mgr_metrics(struct mgr *mgr);
 void mgr_going_down(struct mgr *mgr);
 /** mgr_notify - tell the service manager ("READY=1"), if there is one. */
 void mgr_notify(const char *state);
+/** mgr_peer - the user at the other end of a socket; (uid_t)-1: not known. */
+uid_t mgr_peer(int fd);
+/**
+ * mgr_share - whether a user may have so much: with it he @has, and @left is left for all others.
+ * Nobody may have more than he leaves, so that one alone gets half, and there is always room for
+ * one more; but root and the manager's own user could take everything in other ways.
+ */
+bool mgr_share(uid_t uid, size_t has, size_t left);
 /** mgr_hash - a number from a text. */
 unsigned int mgr_hash(const char *text);
 /** mgr_wall_ms - milliseconds since 1970. */

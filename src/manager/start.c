@@ -127,10 +127,12 @@ void mgr_device_drop_host(struct mgr_device *dev)
 
 /*
  * The start was refused, in order: wrong parameters, no server, a device that is not there. The
- * first start is given up at once, for somebody waits for the answer; a restart is tried again.
+ * first start is given up at once, for somebody waits for the answer; a restart is tried again: as
+ * often as the budget allows, or where it is the device that is not there, until it is.
  */
 void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text)
 {
+	bool away = !dev->session_ready;
 	char line[MGR_TEXT];
 
 	snprintf(line, sizeof(line), "%s", text); /* may be in what is released now */
@@ -141,6 +143,10 @@ void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text
 	mgr_close(&dev->session.fd);
 	dev->session_ready = false;
 	dev->error = error;
+	if (dev->state == MGR_RESTARTING && away) {
+		mgr_device_waits(dev, line);
+		return;
+	}
 	if (dev->state == MGR_RESTARTING) {
 		mgr_device_failed(dev, true, line);
 		return;
@@ -229,6 +235,7 @@ static void device_session(void *context, struct mgr_open_result *result)
 	dev->session = *result;
 	result->fd = -1;
 	dev->session_ready = true;
+	dev->away = false;
 	dev->current.session_ns = au_monotonic_ns();
 	dev->ids.vendor = (uint16_t)(dev->session.session.vendor_device >> 16);
 	dev->ids.device = (uint16_t)dev->session.session.vendor_device;
@@ -266,7 +273,8 @@ void mgr_device_begin(struct mgr_device *dev)
 	} else {
 		dev->session_ready = true;
 	}
-	if (!err && dev->driver_path[0])
+	/* No host for a device that is probably still not there. */
+	if (!err && dev->driver_path[0] && !dev->away)
 		err = device_spawn(dev, error, sizeof(error));
 	if (err)
 		mgr_device_start_failed(dev, err, error);

@@ -104,6 +104,7 @@ static void supervise_host(struct mgr_host *host, uint64_t now)
 
 	if (host->log_tokens < SUPERVISE_LOG_LINES)
 		host->log_tokens += SUPERVISE_LOG_LINES / 3;
+	mgr_host_hear(host);
 	if (host->state != MGR_HOST_READY || !host->recorder.status)
 		return;
 	mgr_device_credit(host->dev);

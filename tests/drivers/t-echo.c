@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A raw device that gives back what it gets, and that dies, hangs or sulks when told to. */
+#include "one_unit.h"
+
 #include <auriga/driver.h>
 #include <auriga/raw.h>
 
@@ -111,17 +113,7 @@ __attribute__((no_sanitize("undefined"))) static void echo_deliver(struct au_que
 
 static int echo_unit(struct au_device *dev)
 {
-	const struct au_unit_config unit_config = { AU_HEAD(struct au_unit_config) };
-	const struct au_queue_config queue_config = {
-		AU_HEAD(struct au_queue_config),
-		.kind = AU_QUEUE_PARALLEL,
-		.deliver = echo_deliver,
-	};
-	struct au_unit *unit;
-	struct au_queue *queue;
-	int err = au_unit_add(dev, &unit_config, &unit);
-
-	return err ? err : au_queue_create(unit, &queue_config, &queue);
+	return one_unit(dev, AU_QUEUE_PARALLEL, echo_deliver);
 }
 
 static int echo_prepare(struct au_device *dev)

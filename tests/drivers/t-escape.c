@@ -3,6 +3,8 @@
  * A driver that tries to get out, by one of the ways below: from its ELF constructor, before the
  * second door, when its file was given the name of one (see escape_config), and from a request.
  */
+#include "one_unit.h"
+
 #include <auriga/driver.h>
 #include <auriga/raw.h>
 
@@ -681,17 +683,7 @@ static void escape_deliver(struct au_queue *queue, struct au_request *req)
 
 static int escape_prepare(struct au_device *dev)
 {
-	const struct au_unit_config unit_config = { AU_HEAD(struct au_unit_config) };
-	const struct au_queue_config queue_config = {
-		AU_HEAD(struct au_queue_config),
-		.kind = AU_QUEUE_SEQUENTIAL,
-		.deliver = escape_deliver,
-	};
-	struct au_unit *unit;
-	struct au_queue *queue;
-	int err = au_unit_add(dev, &unit_config, &unit);
-
-	return err ? err : au_queue_create(unit, &queue_config, &queue);
+	return one_unit(dev, AU_QUEUE_SEQUENTIAL, escape_deliver);
 }
 
 AU_DRIVER = {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A driver that wraps a library that the host does not have. */
+#include "one_unit.h"
+
 #include <auriga/driver.h>
 #include <auriga/raw.h>
 
@@ -16,17 +18,7 @@ static void maths_deliver(struct au_queue *queue, struct au_request *req)
 
 static int maths_prepare(struct au_device *dev)
 {
-	const struct au_unit_config unit_config = { AU_HEAD(struct au_unit_config) };
-	const struct au_queue_config queue_config = {
-		AU_HEAD(struct au_queue_config),
-		.kind = AU_QUEUE_SEQUENTIAL,
-		.deliver = maths_deliver,
-	};
-	struct au_unit *unit;
-	struct au_queue *queue;
-	int err = au_unit_add(dev, &unit_config, &unit);
-
-	return err ? err : au_queue_create(unit, &queue_config, &queue);
+	return one_unit(dev, AU_QUEUE_SEQUENTIAL, maths_deliver);
 }
 
 AU_DRIVER = {

@@ -266,6 +266,10 @@ def test_drivers_why_and_metrics(manager):
     why = manager.get("/v1/why?address=virtual")
     assert why["chosen"] is None and all(c["reason"] for c in why["candidates"])
     manager.attach()
+    # Which of the virtual devices, an address cannot say; a name can.
+    assert "device" not in manager.get("/v1/why?address=virtual")
+    manager.attach(name="second")
+    assert manager.get("/v1/why?address=second")["device"] == "second"
     metrics = manager.get("/metrics")
     assert 'auriga_device_up{device="raw0",driver="t-echo"} 1\n' in metrics
     for line in metrics.splitlines():

@@ -138,3 +138,111 @@ def test_only_the_managers_user_weakens_a_sandbox(manager):
     answer = ask(sandbox={"seccomp": "no"})
     assert answer.startswith("403") and "sandbox" in answer
     assert ask().startswith("201")
+
+
+def manager_ms(manager):
+    fields = open(f"/proc/{manager.process.pid}/stat", encoding="ascii").read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2], ids=["units", "answers", "log"])
+def test_a_host_that_floods_the_manager(manager, kind):
+    """What it says is read at a rate that leaves the manager to the others."""
+    manager.attach("t-flood", name="flood")
+    manager.attach()
+    client = manager.client("raw0", "load", 3, 4)
+    before = manager_ms(manager)
+    begin = time.monotonic()
+    flooding = manager.client("flood", "op", kind, 12)  # 200 ms each
+    worst = 0
+    while flooding.poll() is None:
+        asked = time.monotonic()
+        assert manager.row("raw0")["state"] == "running"
+        worst = max(worst, time.monotonic() - asked)
+        time.sleep(0.05)
+    took = time.monotonic() - begin
+    spent = manager_ms(manager) - before
+    print(f"{spent} ms of manager in {took:.1f} s, at worst {worst * 1000:.0f} ms for a row")
+    assert flooding.report()["errors"] == 0 and took > 2.3
+    assert spent < 60 * took and worst < 0.3
+    # What it said is heard in the end, and others have noticed nothing.
+    wait_for(lambda: "host" in manager.info("flood"), 20, "an answer")
+    assert manager.info("flood")["deaths"]["protocol"] == 0
+    report = client.report()
+    assert report["errors"] == 0 and report["restarts"] == 0 and report["completed"] > 1000
+    assert manager.log().count("a line") < 200
+
+
+TAKE = """
+import socket, sys
+path, kind, count, hello = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), bytes.fromhex(sys.argv[4])
+kept, refused, text = [], 0, b""
+for _ in range(count):
+    s = socket.socket(socket.AF_UNIX, kind)
+    s.settimeout(5)
+    s.connect(path)
+    try:
+        s.send(hello)
+    except BrokenPipeError:  # why has been said already
+        pass
+    said, fds, _, _ = socket.recv_fds(s, 4096, 4)
+    if b"user" in said or not said:
+        refused, text = refused + 1, max(text, said)
+    kept.append(s)
+print(len(kept) - refused, "taken,", refused, "refused", text, flush=True)
+sys.stdin.read()
+"""
+
+
+def take(path, uid, kind, count, message):
+    child = subprocess.Popen(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
+                              "/usr/bin/python3", "-c", TAKE, path, str(int(kind)), str(count),
+                              message.hex()],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return child, child.stdout.readline()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs other users")
+def test_no_user_takes_all_there_is(manager):
+    """Half is the most that one gets, then half of the rest for the next: always room for others."""
+    manager.attach(policy={"mode": "0666"})
+    manager.rundir.chmod(0o755)
+    path = manager.rundir / "dev/raw0"
+    one, said = take(path, 65534, socket.SOCK_SEQPACKET, 130, hello())
+    assert said.startswith("100 taken, 30 refused") and "this user has as many" in said, said
+    env = ["env", f"AURIGA_RUNTIME_DIR={manager.rundir}"]
+    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *env,
+                           manager.build / "tests/unit_load", "raw0", "open", "1"], text=True,
+                          capture_output=True, timeout=20, check=False)
+    if done.returncode not in (126, 127):  # nobody may not be able to reach the build
+        assert "this user has as many" in done.stdout, done
+    two, said = take(path, 65533, socket.SOCK_SEQPACKET, 60, hello())
+    assert said.startswith("50 taken, 10 refused"), said
+    assert manager.client("raw0", "load", 0.3, 4).report()["errors"] == 0
+    for child in (one, two):
+        child.communicate("")
+    wait_for(lambda: manager.info("raw0")["clients"] == 0, 5, "room again")
+    # buffers: 32 MiB each
+    one, said = take(path, 65534, socket.SOCK_SEQPACKET, 6, hello(depth=32, buffer_size=1 << 20))
+    assert said.startswith("4 taken, 2 refused") and "one user" in said, said
+    two, said = take(path, 65533, socket.SOCK_SEQPACKET, 1, hello(depth=32, buffer_size=1 << 20))
+    assert said.startswith("1 taken"), said
+    for child in (one, two):
+        child.communicate("")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs other users")
+def test_no_user_takes_all_of_the_control_socket(manager):
+    manager.rundir.chmod(0o755)
+    path = manager.rundir / "control.sock"
+    path.chmod(0o666)  # as for a group that may attach devices
+    request = b"GET /v1/devices HTTP/1.1\r\nHost: x\r\n\r\n"
+    one, said = take(path, 65534, socket.SOCK_STREAM, 60, request)
+    assert said.startswith("32 taken, 28 refused") and "this user has as many" in said, said
+    begin = time.monotonic()
+    assert manager.get("/v1/devices") == []
+    assert time.monotonic() - begin < 2
+    one.communicate("")
+    one, said = take(path, 65534, socket.SOCK_STREAM, 20, request)
+    assert said.startswith("20 taken, 0 refused"), said
+    one.communicate("")

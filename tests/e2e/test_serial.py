@@ -328,3 +328,11 @@ def test_modem_lines_and_break_over_rfc2217(rig):
         port.rts = True
         port.write(b"still there")
         assert port.read(11) == b"still there"
+
+
+@pytest.mark.parametrize("listen", ["99999", "127.0.0.1:65536", "127.0.0.1:", "", "000000"])
+def test_a_port_that_is_none(build, listen):
+    done = subprocess.run([build / "bin/auriga", "export", "inproc:serial-loop", "rfc2217", "--listen",
+                           listen], capture_output=True, text=True, timeout=10, check=False,
+                          env={**os.environ, "AURIGA_DRIVER_PATH": str(build / "drivers")})
+    assert done.returncode == 2 and "65535" in done.stderr and done.stderr.count("\n") == 1, done

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What nobody should do to it. Each test requires that the others go on, not only that no error comes."""
 
+import contextlib
 import errno
 import json
 import os
@@ -1005,7 +1006,8 @@ def test_a_dead_device_is_gone_and_comes_back(rig, how):
         else:
             pids = json.loads(rig.run("auriga-lab", "ls", "--json").stdout)[0]["pids"]
             for pid in pids.values():
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # they do not outlive one another
+                    os.kill(pid, signal.SIGKILL)
         rig.wait_for(lambda: rig.row(name)["state"] == "gone", 10, "gone")
     assert export.wait(10) == 1
     said = one_line(export.stderr.read())
@@ -1029,6 +1031,50 @@ def test_a_dead_device_is_gone_and_comes_back(rig, how):
         assert peer.wait(5, 10) == b"again"
         peer.send(b"back")
         assert port.read(4) == b"back"
+    peer.close()
+    bystander.check()
+    bystander.end()
+
+
+def test_a_device_that_stays_away_is_waited_for(rig):
+    """Host and lab die together: nothing is broken, and who has it open goes on when it is back."""
+    manager = rig.manager()
+    bystander = Bystander(rig, attach(rig, "t-echo"))
+    name, _, far = uart(rig)
+    export = rig.start("auriga", "export", name, "pty", "--link", rig.rundir / "tty", ready=True)
+    peer = Peer(far)
+    with serial.Serial(str(rig.rundir / "tty"), 115200, timeout=20) as port:
+        port.write(b"one")
+        assert peer.wait(3, 10) == b"one"
+        host = rig.row(name)["pid"]
+        pids = json.loads(rig.run("auriga-lab", "ls", "--json").stdout)[0]["pids"]
+        os.kill(host, signal.SIGSTOP)  # so that it does not say that the device has gone
+        for pid in (*pids.values(), host):
+            with contextlib.suppress(ProcessLookupError):  # they do not outlive one another
+                os.kill(pid, signal.SIGKILL)
+        peer.close()
+        rig.wait_for(lambda: rig.row(name)["state"] == "waiting", 3, "waiting")
+        port.write(b"two")
+        time.sleep(4)  # longer than five attempts take
+        before = rig.row(name)
+        info = json.loads(rig.auriga("info", "--json", name).stdout)
+        assert before["state"] == info["state"] == "waiting" and before["pid"] is None
+        assert "waited for" in info["reason"] and ".sock: nobody listens" in info["reason"]
+        assert info["budget"]["tokens"] == 5 and info["budget"]["streak"] >= 6
+        assert sum(h["reason"].startswith("its device") for h in info["history"]) <= 2
+        ticks = cpu_ticks(manager.pid)
+        rig.run("auriga-lab", "down", "lab0", check=False)
+        time.sleep(1)
+        assert cpu_ticks(manager.pid) - ticks < 0.3 * CLOCK_TICK
+        assert export.poll() is None
+        _, peers = rig.lab()
+        rig.wait_for(lambda: rig.row(name)["state"] == "running", 15, "running")
+        assert rig.row(name)["restarts"] == before["restarts"]
+        peer = Peer(peers[0])
+        peer.send(b"back")
+        assert port.read(4) == b"back"
+        port.write(b"three")
+        rig.wait_for(lambda: peer.received.endswith(b"three"), 10, "three")
     peer.close()
     bystander.check()
     bystander.end()

@@ -173,7 +173,7 @@ int main(int argc, char **argv)
 		{ "idle-ms", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct au_serial_counters before, after;
+	struct au_serial_counters before = { .size = sizeof(before), .abi = 1 }, after = before;
 	struct pump p = { 0 };
 	double idle_ms = 5000;
 	int opt;

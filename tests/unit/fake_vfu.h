@@ -10,6 +10,7 @@
 
 #include "bus/bus.h"
 #include "bus/vfu_wire.h"
+#include "send_fd.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -71,21 +72,7 @@ struct fake {
 
 static inline int fake_send(struct fake *fake, const void *data, size_t size, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec part = { (void *)data, size };
-	struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg;
-
-	if (fd >= 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	}
-	return sendmsg(fake->fd, &msg, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -1;
+	return send_fd(fake->fd, data, size, fd, 0) == (ssize_t)size ? 0 : -1;
 }
 
 /* Receive exactly @size bytes, and at most one descriptor. */

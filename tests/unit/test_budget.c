@@ -34,17 +34,33 @@ static void completions_earn(void **state)
 	mgr_budget_init(&b);
 	while (mgr_budget_failure(&b, true, &delay))
 		;
-	mgr_budget_service(&b, 999, 0);
+	mgr_budget_service(&b, 999, 999);
 	assert_int_equal(b.tokens, 0);
-	mgr_budget_service(&b, 1, 0);
+	mgr_budget_service(&b, 1, 1);
 	assert_int_equal(b.tokens, 1);
-	mgr_budget_service(&b, 2500, 0);
+	mgr_budget_service(&b, 2500, 2500);
 	assert_int_equal(b.tokens, 3);
 	/* What was over counts towards the next. */
-	mgr_budget_service(&b, 500, 0);
+	mgr_budget_service(&b, 500, 500);
 	assert_int_equal(b.tokens, 4);
-	mgr_budget_service(&b, UINT64_MAX, 0);
+	mgr_budget_service(&b, UINT64_MAX, 1000);
 	assert_int_equal(b.tokens, 5);
+}
+
+/* The count stands in the host's own memory. */
+static void a_boast_earns_little(void **state)
+{
+	struct mgr_budget b;
+	unsigned int afforded = 0;
+	uint32_t delay;
+
+	(void)state;
+	mgr_budget_init(&b);
+	do {
+		mgr_budget_service(&b, UINT64_MAX, 100);
+		afforded++;
+	} while (mgr_budget_failure(&b, true, &delay) && afforded < 1000);
+	assert_in_range(afforded, 5, 8);
 }
 
 static void service_earns(void **state)
@@ -126,6 +142,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(budget_is_spent),
 		cmocka_unit_test(completions_earn),
+		cmocka_unit_test(a_boast_earns_little),
 		cmocka_unit_test(service_earns),
 		cmocka_unit_test(a_bucket_has_a_rim),
 		cmocka_unit_test(progress_forgives_the_wait),

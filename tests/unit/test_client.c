@@ -590,7 +590,8 @@ static void test_refusals(void **state)
 	must_refuse("no-such-unit", 0, -ENOENT, "no-such-unit");
 	must_refuse("a/b", 0, -EINVAL, "a/b");
 	must_refuse(THREAD, 0x100, -EINVAL, "flags");
-	assert_int_equal(au_open(THREAD, &options, &h), -EINVAL);
+	assert_int_equal(au_open(THREAD, &options, &h), -EPROTO);
+	assert_non_null(strstr(au_errmsg(), "version 99"));
 	options = (struct au_open_options){ .size = sizeof(options),
 					    .abi = AU_CLIENT_ABI,
 					    .depth = 1025 };
