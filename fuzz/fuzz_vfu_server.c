@@ -4,9 +4,11 @@
  *
  * The input is a script: each step is one byte that says what happens, and for what a client sends
  * a second byte for how much of the input it is. QEMU is played by a few lines that answer every
- * access with zero. After each input the function must be as free as before: no session, no access
- * outstanding, no descriptor more.
+ * access with zero and every command with success, or with an error. After each input the function
+ * must be as free as before: no session, no map, no access outstanding, no table of the IOMMU and
+ * no descriptor more.
  */
+#include "dma.h"
 #include "lab.h"
 #include "vfu_server.h"
 
@@ -17,11 +19,27 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum step { SEND, SEND_FD, SECOND_CLIENT, IRQ, TURN, FREEZE, THAW, READ, NUM_STEPS };
+enum step {
+	SEND,
+	SEND_FD,
+	SECOND_CLIENT,
+	IRQ,
+	TURN,
+	FREEZE,
+	THAW,
+	READ,
+	SEND_MEMORY,
+	REFUSE, /* QEMU refuses this many commands */
+	NUM_STEPS = 16
+};
+
+#define NUM_VECTORS 5u
+#define RAM	    (4u << 20)
 
 #define CHECK(cond)                                               \
 	do {                                                      \
@@ -34,6 +52,11 @@ enum step { SEND, SEND_FD, SECOND_CLIENT, IRQ, TURN, FREEZE, THAW, READ, NUM_STE
 static struct lab lab;
 static struct lab_func funcs[2];
 static int qemu; /* QEMU's end of the qtest connection */
+static int monitor;
+static int memory; /* a client's */
+static unsigned int refuse;
+static struct lab_stat stats[2];
+static struct lab_vector vectors[2][NUM_VECTORS];
 static bool frozen;
 static char messages[256];
 
@@ -42,9 +65,17 @@ static void qtest_ready(struct lab_source *src, uint32_t events)
 	qtest_input(lab_container_of(src, struct qtest, src));
 }
 
+static void qmp_ready(struct lab_source *src, uint32_t events)
+{
+	CHECK(qmp_input(lab_container_of(src, struct qmp, src)));
+}
+
 /* A function that has one of everything. */
 static void make_func(struct lab_func *f, unsigned int slot)
 {
+	size_t n = (size_t)(f - funcs);
+	uint64_t table = f->iova_table;
+
 	*f = (struct lab_func){ .lab = &lab,
 				.slot = (uint8_t)slot,
 				.ecam = pci_ecam(0, slot, 0),
@@ -58,7 +89,18 @@ static void make_func(struct lab_func *f, unsigned int slot)
 				.pin = 1,
 				.gsi = 20,
 				.irq_fd = -1,
-				.listen.fd = -1 };
+				.listen.fd = -1,
+				.path = "/nonexistent/socket",
+				.iova_table = table,
+				.stat = &stats[n] };
+	f->msi = (struct lab_msi){ .num_msi = 4,
+				   .num_msix = NUM_VECTORS,
+				   .vectors = vectors[n],
+				   .cap = { [PCI_MSI_FLAGS] = 0x84, 0x01 },
+				   .table_bar = 2,
+				   .table = 4096,
+				   .table_len = NUM_VECTORS * PCI_MSIX_ENTRY_SIZE };
+	memset(&stats[n], 0, sizeof(stats[n]));
 	snprintf(f->id, sizeof(f->id), "dev%u", slot);
 	f->bar[0] = (struct lab_bar){ .io = true, .size = 32, .addr = 0xc000 };
 	f->bar_mask[0] = 0xffffffe0;
@@ -83,8 +125,28 @@ static void setup(void)
 	lab.log.fd = open("/dev/null", O_WRONLY);
 	lab.funcs = funcs;
 	lab.num_funcs = 2;
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sv) == 0);
+	qmp_init(&lab.qmp, sv[0]);
+	lab.qmp.src.ready = qmp_ready;
+	monitor = sv[1];
+	lab_watch(lab.epfd, &lab.qmp.src, EPOLLIN);
+	lab.qemu = getpid();
+	CHECK(dimm_init(&lab) == 0 && fault_init(&lab) == 0);
+	CHECK(iommu_init(
+		      &lab,
+		      mmap(NULL, RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		      RAM) == 0);
+	memory = memfd_create("memory", 0);
+	CHECK(ftruncate(memory, 1 << 20) == 0);
 	make_func(&funcs[0], 1);
 	make_func(&funcs[1], 5);
+	for (size_t i = 0; i < 2; i++) {
+		CHECK(iommu_add_func(&funcs[i]) == 0);
+		for (size_t k = 0; k < NUM_VECTORS; k++)
+			vectors[i][k] = (struct lab_vector){ .f = &funcs[i],
+							     .client = -1,
+							     .bell.fd = eventfd(0, EFD_NONBLOCK) };
+	}
 	lab_msg_capture(messages, sizeof(messages));
 }
 
@@ -112,20 +174,42 @@ static bool answer(void)
 	return n > 0;
 }
 
+static bool answer_commands(void)
+{
+	static const char yes[] = "{\"return\": {}}\n{\"event\": \"X\"}\n";
+	static const char no[] = "{\"error\": {\"desc\": \"no\"}}\n";
+	char buf[4096];
+	ssize_t n = frozen ? 0 : recv(monitor, buf, sizeof(buf), MSG_DONTWAIT);
+
+	for (ssize_t i = 0; i < n; i++) {
+		if (buf[i] != '\n')
+			continue;
+		const char *text = refuse ? no : yes;
+		refuse -= refuse > 0;
+		CHECK(send(monitor, text, strlen(text), MSG_NOSIGNAL) > 0);
+	}
+	return n > 0;
+}
+
 static bool turn(void)
 {
 	struct epoll_event ev[8];
 
 	vfu_finish_turn(&lab);
 	qtest_flush(&lab.qt);
+	qmp_flush(&lab.qmp);
 	bool busy = answer();
+	busy |= answer_commands();
 	int n = epoll_wait(lab.epfd, ev, 8, 0);
 	for (int i = 0; i < n; i++) {
 		struct lab_source *src = ev[i].data.ptr;
 
 		src->ready(src, ev[i].events);
 	}
-	return busy || n > 0 || (!frozen && lab_buf_len(&lab.qt.out));
+	if (!busy && n == 0 && lab.leaving) /* nobody has it mapped: only the timer is missing */
+		lab.leaving_timer.fire(&lab.leaving_timer);
+	return busy || n > 0 || lab.leaving ||
+	       (!frozen && (lab_buf_len(&lab.qt.out) || lab_buf_len(&lab.qmp.out)));
 }
 
 static int connect_client(struct lab_func *f)
@@ -147,7 +231,7 @@ static void say_version(int fd)
 	(void)!send(fd, &version, sizeof(version), MSG_NOSIGNAL);
 }
 
-static void send_with_fd(int fd, const uint8_t *data, size_t size)
+static void send_with_fd(int fd, const uint8_t *data, size_t size, int passed)
 {
 	union {
 		struct cmsghdr align;
@@ -159,14 +243,12 @@ static void send_with_fd(int fd, const uint8_t *data, size_t size)
 			      .msg_control = control.bytes,
 			      .msg_controllen = sizeof(control.bytes) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	int passed = eventfd(0, EFD_NONBLOCK);
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(c), &passed, sizeof(int));
 	(void)!sendmsg(fd, &msg, MSG_NOSIGNAL);
-	close(passed);
 }
 
 static void send_irq(uint8_t how)
@@ -198,7 +280,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	make_func(&funcs[1], 5);
 	memset(lab.gsi_level, 0, sizeof(lab.gsi_level));
 
-	int fds = count_fds();
+	int fds = count_fds(), event;
+	unsigned int tables = lab.iommu.num_free;
 	int client = connect_client(&funcs[0]), second = -1;
 	if (size && data[0] & 0x80)
 		say_version(client);
@@ -213,8 +296,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			(void)!send(client, data, n, MSG_NOSIGNAL);
 			break;
 		case SEND_FD:
+			event = eventfd(0, EFD_NONBLOCK);
 			if (n)
-				send_with_fd(client, data, n);
+				send_with_fd(client, data, n, event);
+			close(event);
 			break;
 		case SECOND_CLIENT:
 			if (second >= 0)
@@ -238,8 +323,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case READ:
 			(void)!recv(client, drop, sizeof(drop), MSG_DONTWAIT);
 			break;
+		case SEND_MEMORY:
+			if (n)
+				send_with_fd(client, data, n, memory);
+			break;
+		case REFUSE:
+			refuse = arg;
+			break;
 		}
-		if (step <= SECOND_CLIENT) {
+		if (step <= SECOND_CLIENT || step == SEND_MEMORY) {
 			data += n;
 			size -= n;
 		}
@@ -249,6 +341,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (second >= 0)
 		close(second);
 	frozen = false;
+	refuse = 0;
 	for (int idle = 0; idle < 3;) {
 		idle = turn() ? 0 : idle + 1;
 	}
@@ -256,8 +349,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(!funcs[i].session && !funcs[i].num_sessions);
 		CHECK(!funcs[i].inflight_ops && !funcs[i].inflight_bytes);
 		CHECK(!funcs[i].resetting && funcs[i].irq_fd < 0);
+		CHECK(funcs[i].irq_mode == LAB_IRQ_NONE);
+		CHECK(!funcs[i].maps && !funcs[i].num_maps && !funcs[i].dma_jobs);
+		for (unsigned int k = 0; k < NUM_VECTORS; k++)
+			CHECK(vectors[i][k].client < 0);
 	}
-	CHECK(!lab.sessions && !lab.dead_sessions);
+	CHECK(!lab.sessions && !lab.dead_sessions && !lab.dma_first && !lab.leaving);
+	for (unsigned int i = 0; i < LAB_MAX_DIMMS; i++)
+		CHECK(!lab.dimms[i].refs && !lab.dimms[i].ready);
+	memset(lab.dimms, 0,
+	       LAB_MAX_DIMMS * sizeof(*lab.dimms)); /* what QEMU refused to give back */
+	CHECK(lab.iommu.num_free + lab.iommu.num_limbo == tables);
 	CHECK(count_fds() == fds);
 	return 0;
 }

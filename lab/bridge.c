@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bridge.h"
+#include "dma.h"
 #include "lab.h"
 #include "qmp.h"
 #include "rundir.h"
@@ -10,16 +11,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #define ICH9_SLOT	 0x1f
 #define CLASS_BRIDGE_PCI 0x0604
-#define MAX_FUNCS	 64
 
 struct bridge {
 	struct lab lab;
-	struct qmp qmp;
-	struct lab_source guardian;
+	struct lab_source guardian, commands;
+	struct lab_stat *stats;
 	bool orphaned;
 };
 
@@ -34,8 +36,8 @@ static void get_model(struct qmp *qmp, const char *id, char *model)
 	char path[128];
 
 	snprintf(path, sizeof(path), "/machine/peripheral/%s", id);
-	json_t *type =
-		qmp_call(qmp, "qom-get", json_pack("{s:s, s:s}", "path", path, "property", "type"));
+	json_t *type = qmp_call(qmp, "qom-get",
+				json_pack("{s:s, s:s}", "path", path, "property", "type"), -1);
 	copy_name(model, type ? json_string_value(type) : "unknown");
 	json_decref(type);
 }
@@ -51,17 +53,18 @@ static int add_func(struct bridge *b, const json_t *dev)
 		return lab_fail(-EPROTO, "QEMU's list of PCI devices cannot be understood");
 	if (bus != 0 || slot == 0 || slot == ICH9_SLOT || class_code == CLASS_BRIDGE_PCI)
 		return 0;
-	if (b->lab.num_funcs == MAX_FUNCS)
-		return lab_fail(-E2BIG, "more than %d PCI functions", MAX_FUNCS);
+	if (b->lab.num_funcs == LAB_MAX_FUNCS)
+		return lab_fail(-E2BIG, "more than %d PCI functions", LAB_MAX_FUNCS);
 	*f = (struct lab_func){ .lab = &b->lab,
 				.bus = (uint8_t)bus,
 				.slot = (uint8_t)slot,
 				.fn = (uint8_t)fn,
 				.listen.fd = -1,
-				.irq_fd = -1 };
+				.irq_fd = -1,
+				.stat = &b->stats[b->lab.num_funcs] };
 	if (id && lab_name_valid(id)) {
 		copy_name(f->id, id);
-		get_model(&b->qmp, id, f->model);
+		get_model(&b->lab.qmp, id, f->model);
 	} else {
 		snprintf(f->id, sizeof(f->id), "pci-%02x.%x", slot, fn);
 		copy_name(f->model, "unknown");
@@ -72,7 +75,7 @@ static int add_func(struct bridge *b, const json_t *dev)
 
 static int find_funcs(struct bridge *b)
 {
-	json_t *buses = qmp_call(&b->qmp, "query-pci", NULL), *bus, *dev;
+	json_t *buses = qmp_call(&b->lab.qmp, "query-pci", NULL, -1), *bus, *dev;
 	size_t i, k;
 	int ret = buses ? 0 : -EPROTO;
 
@@ -150,10 +153,36 @@ static void qtest_died(struct qtest *qt)
 
 static void qmp_ready(struct lab_source *src, uint32_t events)
 {
-	struct bridge *b = lab_container_of(src, struct bridge, qmp.src);
+	struct lab *lab = lab_container_of(src, struct lab, qmp.src);
 
-	if (!qmp_drain(&b->qmp))
-		epoll_ctl(b->lab.epfd, EPOLL_CTL_DEL, src->fd, NULL);
+	if (!qmp_input(&lab->qmp))
+		epoll_ctl(lab->epfd, EPOLL_CTL_DEL, src->fd, NULL);
+}
+
+static void command_ready(struct lab_source *src, uint32_t events)
+{
+	struct bridge *b = lab_container_of(src, struct bridge, commands);
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	char line[128];
+	struct iovec iov = { .iov_base = line, .iov_len = sizeof(line) - 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control.bytes) };
+	ssize_t n = recvmsg(src->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	int fd;
+
+	if (n == 0)
+		b->orphaned = true;
+	if (!c)
+		return;
+	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	line[n] = '\0';
+	hotplug_command(&b->lab, line, fd);
 }
 
 static void guardian_ready(struct lab_source *src, uint32_t events)
@@ -161,32 +190,79 @@ static void guardian_ready(struct lab_source *src, uint32_t events)
 	lab_container_of(src, struct bridge, guardian)->orphaned = true;
 }
 
-static int setup(struct bridge *b, const struct lab_spec *spec, int qtest, int qmp, int guardian)
+/* All that QEMU has to be asked before anybody is served; here the lab waits for it. */
+static int setup_machine(struct bridge *b, const struct qemu *qemu)
+{
+	struct lab *lab = &b->lab;
+	struct stat st;
+	int ret;
+
+	if (fstat(qemu->ram, &st))
+		return lab_fail(-errno, "cannot tell the size of main memory: %s", strerror(errno));
+	void *ram =
+		mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, qemu->ram, 0);
+	if (ram == MAP_FAILED)
+		return lab_fail(-errno, "cannot map main memory: %s", strerror(errno));
+	if ((ret = iommu_init(lab, ram, (size_t)st.st_size)) ||
+	    (ret = qmp_open(&lab->qmp, qemu->qmp)) || (ret = find_funcs(b)) ||
+	    (ret = qtest_command(&lab->qt, "irq_intercept_in ioapic")) || (ret = pci_setup(lab)))
+		return ret;
+	for (unsigned int i = 0; i < lab->num_funcs; i++)
+		if ((ret = iommu_add_func(&lab->funcs[i])))
+			return ret;
+	ret = bell_setup(lab, &lab->qmp);
+	return ret ? ret : iommu_setup(lab);
+}
+
+static int watch_all(struct bridge *b)
+{
+	struct lab *lab = &b->lab;
+	int ret;
+
+	lab->qt.irq = intx_level;
+	lab->qt.died = qtest_died;
+	lab->qt.src.ready = qtest_ready;
+	lab->qmp.src.ready = qmp_ready;
+	b->guardian.ready = guardian_ready;
+	b->commands.ready = command_ready;
+	if ((ret = lab_watch(lab->epfd, &lab->qt.src, EPOLLIN)) ||
+	    (ret = lab_watch(lab->epfd, &lab->qmp.src, EPOLLIN)) ||
+	    (ret = lab_watch(lab->epfd, &b->guardian, EPOLLIN)) ||
+	    (ret = lab_watch(lab->epfd, &b->commands, EPOLLIN)))
+		return ret;
+	return 0;
+}
+
+static int setup(struct bridge *b, const struct lab_spec *spec, const struct qemu *qemu)
 {
 	struct lab *lab = &b->lab;
 	int ret;
 
 	lab->dir = spec->dir;
-	lab->funcs = lab_xcalloc(MAX_FUNCS, sizeof(*lab->funcs));
+	lab->qemu = qemu->pid;
+	lab->funcs = lab_xcalloc(LAB_MAX_FUNCS, sizeof(*lab->funcs));
 	lab->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (lab->epfd < 0)
 		return lab_fail(-errno, "no epoll descriptor: %s", strerror(errno));
-	qtest_init(&lab->qt, qtest);
-	if ((ret = alog_open(&lab->log, spec->log)) || (ret = qmp_open(&b->qmp, qmp)) ||
-	    (ret = find_funcs(b)) || (ret = qtest_command(&lab->qt, "irq_intercept_in ioapic")) ||
-	    (ret = pci_setup(lab)) || (ret = listen_all(lab)))
+	qtest_init(&lab->qt, qemu->qtest);
+	if ((ret = alog_open(&lab->log, spec->log)) || (ret = dimm_init(lab)) ||
+	    (ret = fault_init(lab)) || (ret = setup_machine(b, qemu)) || (ret = listen_all(lab)))
 		return ret;
+	return watch_all(b);
+}
 
-	lab->qt.irq = intx_level;
-	lab->qt.died = qtest_died;
-	lab->qt.src.ready = qtest_ready;
-	b->qmp.src.ready = qmp_ready;
-	b->guardian = (struct lab_source){ .fd = guardian, .ready = guardian_ready };
-	if ((ret = lab_watch(lab->epfd, &lab->qt.src, EPOLLIN)) ||
-	    (ret = lab_watch(lab->epfd, &b->qmp.src, EPOLLIN)) ||
-	    (ret = lab_watch(lab->epfd, &b->guardian, EPOLLIN)))
-		return ret;
-	return 0;
+/* Send what is queued, and be told when the rest can be sent. */
+static void flush_all(struct lab *lab)
+{
+	uint32_t want = EPOLLIN | (qtest_flush(&lab->qt) ? EPOLLOUT : 0u);
+
+	if (!lab->qt.dead && want != lab->qt.src.events)
+		lab_watch(lab->epfd, &lab->qt.src, want);
+	want = EPOLLIN | (qmp_flush(&lab->qmp) ? EPOLLOUT : 0u);
+	if (!lab->qmp.dead && want != lab->qmp.src.events)
+		lab_watch(lab->epfd, &lab->qmp.src, want);
+	if (lab->qt.dead || lab->qmp.dead) /* its death may have completed something */
+		vfu_finish_turn(lab);
 }
 
 static void serve(struct bridge *b)
@@ -197,11 +273,7 @@ static void serve(struct bridge *b)
 		struct epoll_event ev[32];
 
 		vfu_finish_turn(lab);
-		uint32_t want = EPOLLIN | (qtest_flush(&lab->qt) ? EPOLLOUT : 0u);
-		if (!lab->qt.dead && want != lab->qt.src.events)
-			lab_watch(lab->epfd, &lab->qt.src, want);
-		if (lab->qt.dead) /* its death may have completed accesses */
-			vfu_finish_turn(lab);
+		flush_all(lab);
 		int n = epoll_wait(lab->epfd, ev, 32, -1);
 		for (int i = 0; i < n; i++) {
 			struct lab_source *src = ev[i].data.ptr;
@@ -211,14 +283,18 @@ static void serve(struct bridge *b)
 	}
 }
 
-int bridge_run(const struct lab_spec *spec, int qtest, int qmp, int guardian, int report)
+int bridge_run(const struct lab_spec *spec, const struct qemu *qemu, int guardian, int commands,
+	       struct lab_stat *stats, int report)
 {
 	static struct bridge b;
 	char why[512] = "";
 
 	prctl(PR_SET_NAME, "lab-bridge");
+	b.guardian.fd = guardian;
+	b.commands.fd = commands;
+	b.stats = stats;
 	lab_msg_capture(why, sizeof(why));
-	int ret = setup(&b, spec, qtest, qmp, guardian);
+	int ret = setup(&b, spec, qemu);
 	lab_msg_capture(NULL, 0);
 	if (ret) {
 		json_t *err = json_pack("{s:s}", "error", why);

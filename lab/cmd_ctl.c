@@ -119,15 +119,26 @@ static const char *text(const json_t *obj, const char *key)
 	return s ? s : "-";
 }
 
+static void print_func(const json_t *f)
+{
+	json_int_t faults = json_integer_value(json_object_get(f, "dma_faults"));
+
+	printf("  %s %s:%s %s", text(f, "address"), text(f, "vendor"), text(f, "device"),
+	       text(f, "model"));
+	if (json_is_true(json_object_get(f, "removed")))
+		printf(" removed");
+	if (faults)
+		printf(" stray-dma=%lld", (long long)faults);
+	putchar('\n');
+}
+
 static void print_lab(const json_t *status)
 {
 	const json_t *f;
 	size_t i;
 
 	printf("%s %s\n", text(status, "name"), text(status, "state"));
-	json_array_foreach(json_object_get(status, "functions"), i, f)
-		printf("  %s %s:%s %s\n", text(f, "address"), text(f, "vendor"), text(f, "device"),
-		       text(f, "model"));
+	json_array_foreach(json_object_get(status, "functions"), i, f) print_func(f);
 }
 
 int cmd_ls(int argc, char **argv)
@@ -222,22 +233,43 @@ int cmd_down(int argc, char **argv)
 	return ret;
 }
 
+static bool is_hotplug(const char *what)
+{
+	return strcmp(what, "remove") == 0 || strcmp(what, "add") == 0;
+}
+
+/* fault NAME WHAT, fault [NAME] remove|add FUNCTION */
 int cmd_fault(int argc, char **argv)
 {
 	struct options o = { 0 };
 	int ret = parse(&o, argc, argv), err;
+	char command[128];
 
 	if (ret)
 		return ret;
-	if (argc - optind != 2)
-		return cli_usage("fault wants a name, and freeze, thaw or kill");
-	const char *name = argv[optind], *what = argv[optind + 1];
-	if (strcmp(what, "freeze") != 0 && strcmp(what, "thaw") != 0 && strcmp(what, "kill") != 0)
-		return cli_usage("'%s' is no fault: freeze, thaw or kill", what);
+	argc -= optind;
+	argv += optind;
+	const char *name = "lab0";
+	if (argc == 3 || (argc == 2 && !is_hotplug(argv[0]))) {
+		name = *argv++;
+		argc--;
+	}
+	const char *what = argc ? argv[0] : "";
+	if (argc != (is_hotplug(what) ? 2 : 1))
+		return cli_usage(
+			"fault wants a name, and freeze, thaw, kill, remove FUNCTION or add "
+			"FUNCTION");
+	if (!is_hotplug(what) && strcmp(what, "freeze") != 0 && strcmp(what, "thaw") != 0 &&
+	    strcmp(what, "kill") != 0)
+		return cli_usage("'%s' is no fault: freeze, thaw, kill, remove or add", what);
 	if (!lab_name_valid(name))
 		return explain(name, -ENOENT);
+	if (argc == 2 && !lab_name_valid(argv[1]))
+		return cli_usage("'%s' is no function's name: see 'auriga lab ls'", argv[1]);
+	snprintf(command, sizeof(command), "%s%s%s", what, argc == 2 ? " " : "",
+		 argc == 2 ? argv[1] : "");
 
-	json_t *answer = ask(o.root, name, what, &err);
+	json_t *answer = ask(o.root, name, command, &err);
 	if (!answer)
 		return explain(name, err);
 	const char *error = json_string_value(json_object_get(answer, "error"));

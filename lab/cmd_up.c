@@ -21,6 +21,8 @@ enum {
 	OPT_MACHINE,
 	OPT_DEVICE,
 	OPT_CHARDEV,
+	OPT_OBJECT,
+	OPT_BLOCKDEV,
 	OPT_LOG,
 	OPT_FG,
 	OPT_JSON,
@@ -35,6 +37,8 @@ static int parse(struct lab_spec *spec, int argc, char **argv)
 		{ "machine", required_argument, NULL, OPT_MACHINE },
 		{ "device", required_argument, NULL, OPT_DEVICE },
 		{ "chardev", required_argument, NULL, OPT_CHARDEV },
+		{ "object", required_argument, NULL, OPT_OBJECT },
+		{ "blockdev", required_argument, NULL, OPT_BLOCKDEV },
 		{ "log", required_argument, NULL, OPT_LOG },
 		{ "foreground", no_argument, NULL, OPT_FG },
 		{ "json", no_argument, NULL, OPT_JSON },
@@ -60,6 +64,12 @@ static int parse(struct lab_spec *spec, int argc, char **argv)
 			break;
 		case OPT_CHARDEV:
 			ret = lab_args_add(&spec->chardevs, optarg);
+			break;
+		case OPT_OBJECT:
+			ret = lab_args_add(&spec->objects, optarg);
+			break;
+		case OPT_BLOCKDEV:
+			ret = lab_args_add(&spec->blockdevs, optarg);
 			break;
 		case OPT_LOG:
 			log = optarg;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.c: configuration space as vfio-pci shows it: base address registers and the interrupt
- * disable bit are the lab's own, message interrupts are shown but cannot be turned on here (that is
- * what SET_IRQS is for), everything else is QEMU's.
+ * config.c: configuration space as vfio-pci shows it: base address registers, the interrupt disable
+ * bit and the MSI capability are the lab's own, message interrupts are shown but cannot be turned
+ * on here (that is what SET_IRQS is for), everything else is QEMU's.
  */
 #include "lab.h"
 
@@ -23,6 +23,25 @@ static int read_config(struct lab_func *f, unsigned int off, unsigned int width,
 	return ret;
 }
 
+static int note_msix(struct lab_func *f)
+{
+	uint32_t flags, table;
+	int ret;
+
+	if ((ret = read_config(f, f->cap_msix + PCI_MSIX_FLAGS, 2, &flags)) ||
+	    (ret = read_config(f, f->cap_msix + PCI_MSIX_TABLE, 4, &table)))
+		return ret;
+	unsigned int num = (flags & PCI_MSIX_FLAGS_QSIZE) + 1;
+	f->msi.table_bar = table & PCI_MSIX_TABLE_BIR;
+	f->msi.table = table & ~(uint32_t)PCI_MSIX_TABLE_BIR;
+	f->msi.table_len = num * PCI_MSIX_ENTRY_SIZE;
+	f->msi.num_msix = num < LAB_MAX_VECTORS ? num : LAB_MAX_VECTORS;
+	if (f->msi.table_bar >= LAB_NUM_BARS ||
+	    (uint64_t)f->msi.table + f->msi.table_len > f->bar[f->msi.table_bar].size)
+		f->msi.num_msix = f->msi.table_len = 0; /* not where a table can be */
+	return 0;
+}
+
 static int note_capability(struct lab_func *f, uint8_t id, uint8_t pos)
 {
 	uint32_t v;
@@ -41,12 +60,17 @@ static int note_capability(struct lab_func *f, uint8_t id, uint8_t pos)
 	case PCI_CAP_ID_MSI:
 		f->cap_msi = pos;
 		ret = read_config(f, pos + PCI_MSI_FLAGS, 2, &v);
+		f->msi.num_msi = 1u << ((v & PCI_MSI_FLAGS_QMASK) >> 1);
+		f->msi.cap[PCI_MSI_FLAGS] =
+			(uint8_t)(v & ~(uint32_t)(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE));
+		f->msi.cap[PCI_MSI_FLAGS + 1] = (uint8_t)(v >> 8);
 		f->msi_len = (uint8_t)(v & PCI_MSI_FLAGS_64BIT ? 14 : 10);
 		if (v & PCI_MSI_FLAGS_MASKBIT)
 			f->msi_len = (uint8_t)(v & PCI_MSI_FLAGS_64BIT ? 24 : 20);
 		break;
 	case PCI_CAP_ID_MSIX:
 		f->cap_msix = pos;
+		ret = note_msix(f);
 		break;
 	}
 	return ret;
@@ -126,6 +150,8 @@ void config_overlay(const struct lab_func *f, unsigned int off, unsigned int wid
 	}
 	*mask = m >> 8 * (off & 3) & width_mask(width);
 	*bits = b >> 8 * (off & 3) & width_mask(width);
+	if (f->cap_msi && touches(off, width, f->cap_msi, f->msi_len))
+		msi_overlay(f, off, width, mask, bits);
 }
 
 static void write_bar(struct lab_func *f, unsigned int off, unsigned int width, uint32_t value)
@@ -150,7 +176,7 @@ bool config_write(struct lab_func *f, unsigned int off, unsigned int width, uint
 	} else if (off / 4 * 4 == PCI_ROM_ADDRESS) {
 		*pass_mask = 0;
 	} else if (f->cap_msi && touches(off, width, f->cap_msi, f->msi_len)) {
-		*pass_mask = 0;
+		*pass_mask = msi_config_write(f, off, width, value);
 	} else if (f->cap_msix && touches(off, width, f->cap_msix, PCI_CAP_MSIX_SIZEOF)) {
 		*pass_mask = 0;
 	} else if (touches(off, width, PCI_COMMAND, 2)) {
@@ -172,4 +198,13 @@ bool config_write(struct lab_func *f, unsigned int off, unsigned int width, uint
 		*pass &= ~bit;
 	}
 	return reset;
+}
+
+void config_forget(struct lab_func *f)
+{
+	f->command = 0;
+	f->d3 = false;
+	memset(f->bar_reg, 0, sizeof(f->bar_reg));
+	f->msi.cap[PCI_MSI_FLAGS] &= (uint8_t)~PCI_MSI_FLAGS_QSIZE;
+	memset(f->msi.cap + PCI_MSI_ADDRESS_LO, 0, sizeof(f->msi.cap) - PCI_MSI_ADDRESS_LO);
 }

@@ -3,6 +3,7 @@
 #include "bridge.h"
 #include "qemu.h"
 #include "rundir.h"
+#include "stat.h"
 #include "util.h"
 
 #include <errno.h>
@@ -12,7 +13,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,6 +24,7 @@
 #include <sys/wait.h>
 
 #define START_TIMEOUT_MS   20000
+#define MAX_FILES	   16384u
 #define CONTROL_TIMEOUT_MS 500 /* for a client of the control socket to say what it wants */
 
 struct guardian {
@@ -30,9 +34,11 @@ struct guardian {
 	pid_t bridge;
 	bool bridge_alive;
 	int signals, control, from_bridge;
-	struct lab_buf answer; /* of the bridge */
-	char last_words[512];  /* of QEMU */
-	json_t *status;	       /* once the lab is up */
+	int to_bridge;		/* commands, with the descriptor for the answer */
+	struct lab_stat *stats; /* the bridge's */
+	struct lab_buf answer;	/* of the bridge */
+	char last_words[512];	/* of QEMU */
+	json_t *status;		/* once the lab is up */
 	int report;
 	bool down;
 	int waiting_for_down; /* the control client that asked */
@@ -60,10 +66,15 @@ static void fail_start(struct guardian *g, const char *why)
 
 static int start_bridge(struct guardian *g)
 {
-	int report[2];
+	int report[2], commands[2];
 
-	if (pipe2(report, O_CLOEXEC))
+	if (pipe2(report, O_CLOEXEC) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, commands))
 		return lab_fail(-errno, "no pipe: %s", strerror(errno));
+	g->stats = mmap(NULL, LAB_MAX_FUNCS * sizeof(*g->stats), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (g->stats == MAP_FAILED)
+		return lab_fail(-errno, "no memory to share: %s", strerror(errno));
 
 	AU_CLEANUP_FD int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	g->bridge = fork();
@@ -80,9 +91,12 @@ static int start_bridge(struct guardian *g)
 		close(g->control);
 		close(g->qemu.err);
 		close(report[0]);
-		_exit(bridge_run(g->spec, g->qemu.qtest, g->qemu.qmp, self, report[1]));
+		close(commands[0]);
+		_exit(bridge_run(g->spec, &g->qemu, self, commands[1], g->stats, report[1]));
 	}
 	close(report[1]);
+	close(commands[1]);
+	g->to_bridge = commands[0];
 	g->from_bridge = report[0];
 	if (g->bridge < 0)
 		return lab_fail(-errno, "cannot start the bridge: %s", strerror(errno));
@@ -260,11 +274,57 @@ static void signal_qemu(struct guardian *g, int fd, int sig)
 	dprintf(fd, "{\"ok\":true}\n");
 }
 
+/* What the bridge has counted meanwhile. */
+static void update_status(struct guardian *g)
+{
+	json_t *f;
+	size_t i;
+
+	json_array_foreach(json_object_get(g->status, "functions"), i, f)
+	{
+		const struct lab_stat *s = &g->stats[i];
+
+		json_object_set_new(
+			f, "dma_maps",
+			json_integer((json_int_t)__atomic_load_n(&s->maps, __ATOMIC_RELAXED)));
+		json_object_set_new(
+			f, "dma_bytes",
+			json_integer((json_int_t)__atomic_load_n(&s->mapped, __ATOMIC_RELAXED)));
+		json_object_set_new(
+			f, "dma_faults",
+			json_integer((json_int_t)__atomic_load_n(&s->faults, __ATOMIC_RELAXED)));
+		json_object_set_new(f, "removed",
+				    json_boolean(__atomic_load_n(&s->removed, __ATOMIC_RELAXED)));
+	}
+}
+
+/* The bridge answers, on the same connection: the guardian waits for nobody. */
+static void hand_on(struct guardian *g, const char *line, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)line, .iov_len = strlen(line) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control.bytes) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	if (sendmsg(g->to_bridge, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		dprintf(fd, "{\"error\":\"the bridge takes no commands: %s\"}\n", strerror(errno));
+}
+
 static void serve_control(struct guardian *g)
 {
 	AU_CLEANUP_FD int fd = accept4(g->control, NULL, NULL, SOCK_CLOEXEC);
 	struct timeval limit = { .tv_usec = CONTROL_TIMEOUT_MS * 1000 };
-	char line[64];
+	char line[128];
 
 	if (fd < 0)
 		return;
@@ -276,6 +336,7 @@ static void serve_control(struct guardian *g)
 	line[n] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
 	if (strcmp(line, "status") == 0 && g->status) {
+		update_status(g);
 		json_dumpfd(g->status, fd, JSON_COMPACT);
 		dprintf(fd, "\n");
 	} else if (strcmp(line, "down") == 0) {
@@ -284,6 +345,9 @@ static void serve_control(struct guardian *g)
 			g->waiting_for_down = fd;
 			fd = -1;
 		}
+	} else if (g->status &&
+		   (strncmp(line, "remove ", 7) == 0 || strncmp(line, "add ", 4) == 0)) {
+		hand_on(g, line, fd);
 	} else if (strcmp(line, "freeze") == 0) {
 		signal_qemu(g, fd, SIGSTOP);
 	} else if (strcmp(line, "thaw") == 0) {
@@ -292,7 +356,7 @@ static void serve_control(struct guardian *g)
 		signal_qemu(g, fd, SIGKILL);
 	} else {
 		dprintf(fd, "{\"error\":\"%s\"}\n",
-			strcmp(line, "status") ? "unknown command" : "the lab is starting");
+			g->status ? "unknown command" : "the lab is starting");
 	}
 }
 
@@ -334,6 +398,17 @@ static void end_child(pid_t pid, bool alive)
 		;
 }
 
+/* Each interrupt vector is a descriptor, in the bridge and in QEMU. */
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max < MAX_FILES ? limit.rlim_max : MAX_FILES;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int guardian_run(const struct lab_spec *spec, int report)
 {
 	struct guardian g = { .spec = spec,
@@ -341,12 +416,14 @@ int guardian_run(const struct lab_spec *spec, int report)
 			      .signals = -1,
 			      .control = -1,
 			      .from_bridge = -1,
+			      .to_bridge = -1,
 			      .waiting_for_down = -1 };
 	char why[512] = "";
 	int ret;
 
 	prctl(PR_SET_NAME, "lab-guardian");
 	block_signals(&g);
+	raise_limits();
 	lab_msg_capture(why, sizeof(why));
 	ret = qemu_spawn(spec, &g.qemu);
 	g.qemu_alive = ret == 0;

@@ -8,7 +8,6 @@
  */
 #include "lab.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <linux/pci_regs.h>
 #include <string.h>
@@ -27,15 +26,11 @@ static bool on_line(const struct lab_func *f, unsigned int gsi)
 
 void intx_signal(struct lab_func *f)
 {
-	uint64_t one = 1;
-
 	if (f->irq_fd < 0)
 		return;
 	alog_event(&f->lab->log, f->id, "irq");
-	/* A full counter means that the client has not looked for 2^64 - 2 interrupts: no matter.
-	 */
-	if (write(f->irq_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		lab_msg("%s: cannot signal the client's eventfd: %s", f->id, strerror(errno));
+	fault_suspect(f->lab);
+	lab_signal(f->irq_fd, f->id);
 }
 
 static void scan(struct lab *lab, unsigned int gsi);
@@ -139,6 +134,10 @@ void intx_set_fd(struct lab_func *f, int fd)
 		close(f->irq_fd);
 	f->irq_fd = fd;
 	f->irq_masked = false;
+	if (fd >= 0)
+		f->irq_mode = LAB_IRQ_INTX;
+	else if (f->irq_mode == LAB_IRQ_INTX)
+		f->irq_mode = LAB_IRQ_NONE;
 	intx_apply(f);
 }
 

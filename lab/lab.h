@@ -9,8 +9,14 @@
 #ifndef LAB_LAB_H
 #define LAB_LAB_H
 
+#include <sys/types.h>
+
 #include "alog.h"
+#include "iommu.h"
+#include "msi.h"
+#include "qmp.h"
 #include "qtest.h"
+#include "stat.h"
 #include "util.h"
 
 #define LAB_NUM_BARS	  6
@@ -23,6 +29,10 @@
 #define LAB_NUM_IRQS	  5
 
 struct lab;
+struct lab_dimm;
+struct lab_map;
+struct dma_job;
+struct dimm_job;
 struct vfu_session;
 
 /** struct lab_bar - one base address register, as QEMU has it and as the client sees it. */
@@ -60,6 +70,17 @@ struct lab_func {
 	bool irq_masked;
 	int gsi; /* -1: not known, looked at on every change */
 	int irq_fd;
+	enum lab_irq_mode irq_mode;
+	struct lab_msi msi;
+
+	/* Memory: dma.c, iommu.c */
+	struct lab_map *maps;
+	unsigned int num_maps;
+	unsigned int dma_jobs; /* begun and not done; meanwhile its clients wait */
+	uint64_t iova_table;
+	struct lab_stat *stat;
+
+	bool removed; /* pulled out: hotplug.c */
 
 	/* The socket: vfu_server.c */
 	unsigned int num_sessions;
@@ -74,7 +95,9 @@ struct lab_func {
 struct lab {
 	const char *dir;
 	int epfd;
+	pid_t qemu;
 	struct qtest qt;
+	struct qmp qmp;
 	struct alog log;
 	struct lab_func *funcs;
 	unsigned int num_funcs;
@@ -82,6 +105,13 @@ struct lab {
 	unsigned int gsi_stuck[LAB_GSI_MAX];
 	struct vfu_session *sessions; /* all of them, refused ones too */
 	struct vfu_session *dead_sessions;
+
+	struct iommu iommu;
+	uint64_t fault_addr; /* of the record that is being read */
+	struct lab_dimm *dimms;
+	struct dma_job *dma_first, *dma_last;
+	struct dimm_job *leaving; /* modules that QEMU still has mapped */
+	struct lab_timer leaving_timer;
 };
 
 /* config.c: configuration space as vfio-pci shows it */
@@ -133,6 +163,9 @@ void intx_signal(struct lab_func *f);
 /** intx_apply - write the command register, then see whether the function asserts already. */
 void intx_apply(struct lab_func *f);
 
+/** config_forget - what the client wrote to the lab's own registers is as after power-on. */
+void config_forget(struct lab_func *f);
+
 /* reset.c */
 
 /**
@@ -140,6 +173,15 @@ void intx_apply(struct lab_func *f);
  * @done: called with @arg and 0 or a negative errno; may be called before this returns.
  */
 void reset_start(struct lab_func *f, void (*done)(void *arg, int err), void *arg);
+
+/* hotplug.c: surprise removal */
+
+/**
+ * hotplug_command - remove or add a function.
+ * @line: "remove ID" or "add ID".
+ * @fd: where the answer goes, one line of JSON, when it is done; owned from now on.
+ */
+void hotplug_command(struct lab *lab, const char *line, int fd);
 
 /* pci.c: the start */
 

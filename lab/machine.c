@@ -3,6 +3,8 @@
  * machine.c: machine files, INI:
  *	[machine]	 name, log, qemu-arg (repeatable)
  *	[chardev NAME]	 type, and QEMU's properties of that backend
+ *	[blockdev NAME]	 type, QEMU's driver of that name, or memory, and its properties
+ *	[object NAME]	 type, and QEMU's properties of that object
  *	[device NAME]	 type, and QEMU's properties of that device
  */
 #include "spec.h"
@@ -29,6 +31,25 @@ struct reader {
 	struct lab_args seen; /* section headers */
 };
 
+/* Sections that become arguments of QEMU's. */
+static const struct kind {
+	const char *section, *prefix, *name_key;
+	size_t args;
+} kinds[] = {
+	{ "chardev ", "", "id", offsetof(struct lab_spec, chardevs) },
+	{ "device ", "", "id", offsetof(struct lab_spec, devices) },
+	{ "object ", "", "id", offsetof(struct lab_spec, objects) },
+	{ "blockdev ", "driver=", "node-name", offsetof(struct lab_spec, blockdevs) },
+};
+
+static const struct kind *find_kind(const char *section)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strncmp(section, kinds[i].section, strlen(kinds[i].section)) == 0)
+			return &kinds[i];
+	return NULL;
+}
+
 static int fail(struct reader *r, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -50,7 +71,7 @@ static int fail(struct reader *r, int line, const char *fmt, ...)
 /* The section that ends here becomes an argument of QEMU's. */
 static void finish_section(struct reader *r)
 {
-	bool chardev = strncmp(r->section, "chardev ", 8) == 0;
+	const struct kind *kind = find_kind(r->section);
 	char *text;
 
 	if (r->failed || !r->id[0])
@@ -60,9 +81,11 @@ static void finish_section(struct reader *r)
 		return;
 	}
 	lab_buf_add(&r->props, "", 1);
-	if (asprintf(&text, "%s,id=%s%s", r->type, r->id, (char *)lab_buf_head(&r->props)) < 0)
+	if (asprintf(&text, "%s%s,%s=%s%s", kind->prefix, r->type, kind->name_key, r->id,
+		     (char *)lab_buf_head(&r->props)) < 0)
 		return;
-	if (lab_args_add(chardev ? &r->spec->chardevs : &r->spec->devices, text))
+	struct lab_args *args = (struct lab_args *)((char *)r->spec + kind->args);
+	if (lab_args_add(args, text))
 		r->failed = true;
 	free(text);
 }
@@ -90,14 +113,16 @@ static void begin_section(struct reader *r, const char *header)
 		r->failed = true;
 	if (strcmp(r->section, "machine") == 0)
 		return;
-	if (strncmp(r->section, "chardev ", 8) == 0 || strncmp(r->section, "device ", 7) == 0) {
+	if (find_kind(r->section)) {
 		snprintf(r->id, sizeof(r->id), "%s", strchr(r->section, ' ') + 1);
 		if (!lab_name_valid(r->id))
 			fail(r, r->line, "'%s' cannot be a name: use letters, digits, - _ and .",
 			     r->id);
 		return;
 	}
-	fail(r, r->line, "[%s] is not known: [machine], [device NAME] or [chardev NAME]",
+	fail(r, r->line,
+	     "[%s] is not known: [machine], [device NAME], [chardev NAME], [blockdev NAME] or "
+	     "[object NAME]",
 	     r->section);
 }
 
@@ -152,8 +177,8 @@ static int take_line(void *user, const char *section, const char *key, const cha
 		return fail(r, r->line, "'%s' stands before the first section", key);
 	if (!r->id[0])
 		return take_machine(r, key, value);
-	if (strcmp(key, "id") == 0)
-		return fail(r, r->line, "the id is the section's name, %s", r->id);
+	if (strcmp(key, "id") == 0 || strcmp(key, "node-name") == 0)
+		return fail(r, r->line, "the %s is the section's name, %s", key, r->id);
 	if (strcmp(key, "type") == 0) {
 		if (r->type[0])
 			return fail(r, r->line, "type= is there already");

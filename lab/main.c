@@ -9,15 +9,17 @@
 
 static const char usage[] =
 	"usage: auriga-lab up [--name NAME] [--machine FILE] [--device MODEL[,PROP=VALUE]...]...\n"
-	"                     [--chardev SPEC]... [--log FILE] [--foreground] [--json]\n"
-	"                     [--qemu-arg ARG]...\n"
+	"                     [--chardev SPEC]... [--blockdev SPEC]... [--object SPEC]...\n"
+	"                     [--log FILE] [--foreground] [--json] [--qemu-arg ARG]...\n"
 	"       auriga-lab ls [--json]\n"
 	"       auriga-lab down [NAME | --all]\n"
 	"       auriga-lab fault NAME freeze|thaw|kill\n"
+	"       auriga-lab fault [NAME] remove|add FUNCTION\n"
 	"       auriga-lab --version | --help\n"
 	"\n"
 	"Each takes --runtime-dir DIR too (default $AURIGA_RUNTIME_DIR, then /run/auriga).\n"
-	"\"%d\" in a device, chardev or QEMU argument is the lab's own directory.\n";
+	"\"%d\" in a device, chardev, block device, object or QEMU argument is the lab's own "
+	"directory.\n";
 
 int cli_usage(const char *fmt, ...)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "qemu.h"
+#include "dma.h"
 #include "util.h"
 
 #include <errno.h>
@@ -48,9 +49,9 @@ static int make_ram(void)
 }
 
 struct argv {
-	const char *arg[4 * LAB_MAX_ARGS];
+	const char *arg[10 * LAB_MAX_ARGS];
 	unsigned int num;
-	char text[4][128];
+	char text[5][128];
 };
 
 static void add(struct argv *a, const char *first, const char *second)
@@ -70,13 +71,16 @@ static void make_argv(struct argv *a, const struct lab_spec *spec, int ram, int 
 	snprintf(a->text[2], sizeof(a->text[2]), "socket,id=lab-qtest,fd=%d", qtest);
 	snprintf(a->text[3], sizeof(a->text[3]), "socket,id=lab-qmp,fd=%d", qmp);
 
+	snprintf(a->text[4], sizeof(a->text[4]), "%uM,slots=%u,maxmem=64G", RAM_SIZE >> 20,
+		 LAB_MAX_DIMMS);
+
 	add(a, "qemu-system-x86_64", NULL);
 	add(a, "-no-user-config", "-nodefaults");
 	add(a, "-name", spec->name);
 	add(a, "-machine", "q35,pit=off,memory-backend=lab-ram");
 	add(a, "-accel", "tcg,thread=single");
 	add(a, "-smp", "1");
-	add(a, "-m", "64M,slots=64,maxmem=64G");
+	add(a, "-m", a->text[4]);
 	add(a, "-object", a->text[0]);
 	add(a, "-bios", a->text[1]);
 	add(a, "-display", "none");
@@ -84,10 +88,17 @@ static void make_argv(struct argv *a, const struct lab_spec *spec, int ram, int 
 	add(a, "-object", "qtest,id=lab-qtest-server,chardev=lab-qtest,log=/dev/null");
 	add(a, "-chardev", a->text[3]);
 	add(a, "-mon", "chardev=lab-qmp,mode=control");
+	/* The IOMMU has to be there before the functions; the bridge is for bell.c. */
+	add(a, "-device", "intel-iommu,intremap=off,aw-bits=48");
+	add(a, "-device", "pci-bridge,id=lab-bells,chassis_nr=255,shpc=off,addr=1e");
 	for (unsigned int i = 0; i < spec->qemu_args.num; i++)
 		add(a, spec->qemu_args.arg[i], NULL);
 	for (unsigned int i = 0; i < spec->chardevs.num; i++)
 		add(a, "-chardev", spec->chardevs.arg[i]);
+	for (unsigned int i = 0; i < spec->objects.num; i++)
+		add(a, "-object", spec->objects.arg[i]);
+	for (unsigned int i = 0; i < spec->blockdevs.num; i++)
+		add(a, "-blockdev", spec->blockdevs.arg[i]);
 	for (unsigned int i = 0; i < spec->devices.num; i++)
 		add(a, "-device", spec->devices.arg[i]);
 	a->arg[a->num] = NULL;

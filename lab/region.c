@@ -3,6 +3,7 @@
 #include "vfu_server.h"
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <string.h>
 
 uint64_t region_size(const struct lab_func *f, unsigned int region)
@@ -57,7 +58,9 @@ static void access_done(const struct qtest_op *op, uint64_t value)
 	bool write = op->cmd == QTEST_OUT || op->cmd == QTEST_WRITE;
 
 	if (op->dest) {
-		if (!f->lab->qt.dead)
+		if (f->removed)
+			value = UINT64_MAX;
+		else if (!f->lab->qt.dead)
 			value = (value & ~(uint64_t)op->mask) | op->bits;
 		store(op->dest, value, op->width);
 	}
@@ -151,17 +154,17 @@ void region_read(struct vfu_req *req, unsigned int region, uint64_t off, uint32_
 {
 	struct lab_func *f = req->f;
 
-	if (region == LAB_REGION_CONFIG) {
+	if (region == LAB_REGION_CONFIG && !f->removed) {
 		config_read_region(req, off, count, dest);
 		return;
 	}
 
-	const struct lab_bar *bar = &f->bar[region];
-	bool decodes = config_decodes(f, bar);
+	const struct lab_bar *bar = region < LAB_NUM_BARS ? &f->bar[region] : NULL;
+	bool decodes = bar && config_decodes(f, bar);
 	while (count) {
-		unsigned int w = piece(off, count, bar->io ? 4 : 8);
+		unsigned int w = piece(off, count, bar && !bar->io ? 8 : 4);
 
-		if (decodes) {
+		if (decodes && !msi_is_table(f, region, off)) {
 			submit(req, &(struct qtest_op){ .cmd = bar->io ? QTEST_IN : QTEST_READ,
 							.width = w,
 							.addr = bar->addr + off,
@@ -182,18 +185,23 @@ bool region_write(struct vfu_req *req, unsigned int region, uint64_t off, uint32
 {
 	struct lab_func *f = req->f;
 
+	if (f->removed)
+		return false;
 	if (region == LAB_REGION_CONFIG)
 		return config_write_region(req, off, count, data);
+	if (f->command & PCI_COMMAND_MASTER)
+		fault_suspect(f->lab);
 
 	const struct lab_bar *bar = &f->bar[region];
 	while (count && config_decodes(f, bar)) {
 		unsigned int w = piece(off, count, bar->io ? 4 : 8);
 
-		submit(req, &(struct qtest_op){ .cmd = bar->io ? QTEST_OUT : QTEST_WRITE,
-						.width = w,
-						.addr = bar->addr + off,
-						.value = load(data, w),
-						.tag = make_tag(region, off) });
+		if (!msi_is_table(f, region, off))
+			submit(req, &(struct qtest_op){ .cmd = bar->io ? QTEST_OUT : QTEST_WRITE,
+							.width = w,
+							.addr = bar->addr + off,
+							.value = load(data, w),
+							.tag = make_tag(region, off) });
 		off += w;
 		data += w;
 		count -= w;

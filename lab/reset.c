@@ -62,6 +62,7 @@ static void do_reset(struct reset *r)
 	for (unsigned int i = 0; i < r->num; i++)
 		write_config(f, r->save[i].off, r->save[i].width, r->save[i].value);
 	intx_apply(f);
+	msi_restore(f);
 	qtest_submit(&f->lab->qt, &(struct qtest_op){ .cmd = QTEST_READ,
 						      .width = 2,
 						      .addr = f->ecam + PCI_VENDOR_ID,
@@ -80,8 +81,10 @@ static void saved_one(const struct qtest_op *op, uint64_t value)
 
 void reset_start(struct lab_func *f, void (*done)(void *arg, int err), void *arg)
 {
-	if (f->lab->qt.dead || !f->has_flr) {
-		done(arg, f->lab->qt.dead ? -ENODEV : -EOPNOTSUPP);
+	bool gone = f->lab->qt.dead || f->removed;
+
+	if (gone || !f->has_flr) {
+		done(arg, gone ? -ENODEV : -EOPNOTSUPP);
 		return;
 	}
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 int lab_args_add(struct lab_args *args, const char *text)
 {
@@ -101,13 +102,74 @@ static void replace_dir(char **text, const char *dir)
 	*text = (char *)b.data;
 }
 
+/* "64M" and the like, up to 16 TiB. */
+static int parse_size(const char *text, uint64_t *size)
+{
+	static const char units[] = "KMGT";
+	unsigned int shift = 0;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	uint64_t n = strtoull(text, &end, 10);
+	const char *unit = *end ? strchr(units, *end) : NULL;
+	if (unit) {
+		shift = 10 * (unsigned int)(unit - units + 1);
+		end++;
+	}
+	if (*end || !n || n > UINT64_C(1) << 44 >> shift)
+		return -EINVAL;
+	*size = n << shift;
+	return 0;
+}
+
+/* driver=memory is the lab's own: a memfd, which QEMU inherits and takes for a file. */
+static int make_memory(char **blockdev)
+{
+	char driver[64], node[128], size_text[64], *text;
+	AU_CLEANUP_FREE char *listed = NULL;
+	uint64_t size;
+
+	/* As if an option came before the first one too. */
+	if (asprintf(&listed, ",%s", *blockdev) < 0)
+		return -ENOMEM;
+	if (!get_option(listed, "driver", driver, sizeof(driver)) || strcmp(driver, "memory") != 0)
+		return 0;
+	if (!get_option(listed, "node-name", node, sizeof(node)) || !lab_name_valid(node))
+		return lab_fail(-EINVAL, "a memory block device needs a node-name");
+	if (!get_option(listed, "size", size_text, sizeof(size_text)) ||
+	    parse_size(size_text, &size))
+		return lab_fail(-EINVAL,
+				"the memory block device %s needs a size, such as size=64M", node);
+	int fd = memfd_create("lab-disk", 0);
+	if (fd < 0 || ftruncate(fd, (off_t)size)) {
+		int err = errno;
+
+		if (fd >= 0)
+			close(fd);
+		return lab_fail(-err, "no memory for the block device %s: %s", node, strerror(err));
+	}
+	if (asprintf(&text, "driver=file,node-name=%s,filename=/proc/self/fd/%d", node, fd) < 0)
+		return -ENOMEM;
+	free(*blockdev);
+	*blockdev = text;
+	return 0;
+}
+
 int lab_spec_finish(struct lab_spec *spec)
 {
-	struct lab_args *lists[] = { &spec->qemu_args, &spec->chardevs, &spec->devices };
+	struct lab_args *lists[] = { &spec->qemu_args, &spec->chardevs, &spec->objects,
+				     &spec->blockdevs, &spec->devices };
 
-	for (size_t l = 0; l < 3; l++)
+	for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); l++)
 		for (unsigned int i = 0; i < lists[l]->num; i++)
 			replace_dir(&lists[l]->arg[i], spec->dir);
+	for (unsigned int i = 0; i < spec->blockdevs.num; i++) {
+		int ret = make_memory(&spec->blockdevs.arg[i]);
+
+		if (ret)
+			return ret;
+	}
 	for (unsigned int i = 0; i < spec->devices.num; i++) {
 		int ret = add_id(spec, &spec->devices.arg[i]);
 
@@ -119,9 +181,10 @@ int lab_spec_finish(struct lab_spec *spec)
 
 void lab_spec_free(struct lab_spec *spec)
 {
-	struct lab_args *lists[] = { &spec->qemu_args, &spec->chardevs, &spec->devices };
+	struct lab_args *lists[] = { &spec->qemu_args, &spec->chardevs, &spec->objects,
+				     &spec->blockdevs, &spec->devices };
 
-	for (size_t l = 0; l < 3; l++)
+	for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); l++)
 		while (lists[l]->num)
 			free(lists[l]->arg[--lists[l]->num]);
 	free(spec->name);

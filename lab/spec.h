@@ -19,14 +19,15 @@ struct lab_args {
  * @name: of the lab, and of its directory.
  * @log: access log, or NULL.
  * @qemu_args: further arguments, before the devices.
- * @chardevs, @devices: QEMU's own syntax. "%d" in them is the lab's directory.
+ * @chardevs, @objects, @blockdevs, @devices: QEMU's own syntax. "%d" in them is the lab's
+ * directory.
  * @root: the runtime directory.
  * @dir: the lab's directory; @dirfd: the same, open and locked.
  */
 struct lab_spec {
 	char *name;
 	char *log;
-	struct lab_args qemu_args, chardevs, devices;
+	struct lab_args qemu_args, chardevs, objects, blockdevs, devices;
 	const char *root;
 	char *dir;
 	int dirfd;
@@ -37,7 +38,10 @@ struct lab_spec {
 /** lab_args_add - append a copy. Return: 0, or -E2BIG after one line. */
 int lab_args_add(struct lab_args *args, const char *text);
 
-/** lab_spec_finish - give every device an id, replace "%d". After @dir is known. */
+/**
+ * lab_spec_finish - give every device an id, replace "%d", make the memory of block devices that
+ * are nothing else. After @dir is known.
+ */
 int lab_spec_finish(struct lab_spec *spec);
 
 /** lab_name_valid - whether a name can be a directory's and, QEMU permitting, an id. */

@@ -3,11 +3,13 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #define LOG_LIMIT (1u << 20) /* a client that provokes messages must not fill the file system */
@@ -173,4 +175,45 @@ int lab_watch(int epfd, struct lab_source *src, uint32_t events)
 	if (errno == ENOENT && epoll_ctl(epfd, EPOLL_CTL_ADD, src->fd, &ev) == 0)
 		return 0;
 	return lab_fail(-errno, "cannot watch descriptor %d: %s", src->fd, strerror(errno));
+}
+
+static void timer_ready(struct lab_source *src, uint32_t events)
+{
+	struct lab_timer *t = lab_container_of(src, struct lab_timer, src);
+	uint64_t times;
+
+	if (read(src->fd, &times, sizeof(times)) == (ssize_t)sizeof(times))
+		t->fire(t);
+}
+
+int lab_timer_init(int epfd, struct lab_timer *t, void (*fire)(struct lab_timer *t))
+{
+	*t = (struct lab_timer){ .fire = fire, .src.ready = timer_ready };
+	t->src.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (t->src.fd < 0)
+		return lab_fail(-errno, "no timer: %s", strerror(errno));
+	return lab_watch(epfd, &t->src, EPOLLIN);
+}
+
+void lab_timer_arm(struct lab_timer *t, unsigned int ms)
+{
+	struct itimerspec when = { .it_value = { .tv_sec = ms / 1000,
+						 .tv_nsec = (long)(ms % 1000) * 1000000 } };
+
+	timerfd_settime(t->src.fd, 0, &when, NULL);
+}
+
+bool lab_signal(int fd, const char *who)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+	uint64_t one = 1;
+
+	/* A full counter: the client has not looked for 2^64 - 2 interrupts, and does not matter.
+	 */
+	if (poll(&pfd, 1, 0) != 1 || !(pfd.revents & POLLOUT))
+		return true;
+	if (write(fd, &one, sizeof(one)) >= 0 || errno == EAGAIN)
+		return true;
+	lab_msg("%s: cannot signal the client's eventfd: %s", who, strerror(errno));
+	return false;
 }

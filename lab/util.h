@@ -82,6 +82,27 @@ struct lab_source {
 /** lab_watch - add @src to @epfd, or change what is awaited there; 0 events keeps only errors. */
 int lab_watch(int epfd, struct lab_source *src, uint32_t events);
 
+/**
+ * struct lab_timer - a one-shot timer of the loop.
+ * @fire: called when it has run out.
+ */
+struct lab_timer {
+	struct lab_source src;
+	void (*fire)(struct lab_timer *t);
+};
+
+/** lab_timer_init - make the timer, not running. */
+int lab_timer_init(int epfd, struct lab_timer *t, void (*fire)(struct lab_timer *t));
+
+/** lab_timer_arm - let it run out in @ms milliseconds, whatever it was doing; 0: stop it. */
+void lab_timer_arm(struct lab_timer *t, unsigned int ms);
+
+/**
+ * lab_signal - add one to a client's eventfd, without ever waiting for it.
+ * Return: false when it was not possible, after one line.
+ */
+bool lab_signal(int fd, const char *who);
+
 #define lab_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* vfu_cmd.c: the commands of vfio-user, one function each. */
+/* vfu_cmd.c: the commands of vfio-user, one function each; for interrupts see vfu_irq.c, for memory
+ * vfu_dma.c. */
+#include "dma.h"
 #include "vfu_server.h"
 
 #include <errno.h>
@@ -16,17 +18,6 @@ void vfu_error(struct vfu_session *s, const struct vfu_header *h, int err)
 
 	vfu_req_fail(req, err);
 	vfu_req_put(req);
-}
-
-static int take_fd(struct vfu_session *s)
-{
-	if (!s->num_fds)
-		return -1;
-
-	int fd = s->fds[0];
-	s->num_fds--;
-	memmove(s->fds, s->fds + 1, s->num_fds * sizeof(s->fds[0]));
-	return fd;
 }
 
 /* The client's capabilities are optional, but if there are any they must be an object in JSON. */
@@ -72,24 +63,14 @@ static int cmd_version(struct vfu_session *s, const struct vfu_header *h, const 
 
 	int n = snprintf(caps, sizeof(caps),
 			 "{\"capabilities\":{\"max_msg_fds\":%d,\"max_data_xfer_size\":%u,"
-			 "\"pgsizes\":4096,\"write_multiple\":%s}}",
-			 VFU_MAX_MSG_FDS, VFU_MAX_XFER, multi ? "true" : "false");
+			 "\"max_dma_maps\":%u,\"pgsizes\":4096,\"write_multiple\":%s}}",
+			 VFU_MAX_MSG_FDS, VFU_MAX_XFER, LAB_MAX_MAPS, multi ? "true" : "false");
 	struct vfu_req *req = vfu_req_new(s, h, (uint32_t)(sizeof(v) + (size_t)n + 1));
 	memcpy(vfu_req_payload(req), &v, sizeof(v));
 	memcpy((char *)vfu_req_payload(req) + sizeof(v), caps, (size_t)n + 1);
 	vfu_req_put(req);
 	s->state = VFU_READY;
 	return 0;
-}
-
-/* Until the lab can map a client's memory for its devices, these two refuse. */
-static int cmd_dma(struct vfu_session *s, const struct vfu_header *h, const uint8_t *payload,
-		   uint32_t size)
-{
-	return size < (h->cmd == VFU_DMA_MAP ? sizeof(struct vfu_dma_map)
-					     : sizeof(struct vfu_dma_unmap))
-		       ? -EINVAL
-		       : -EOPNOTSUPP;
 }
 
 static int cmd_get_info(struct vfu_session *s, const struct vfu_header *h, const uint8_t *payload,
@@ -134,97 +115,6 @@ static int cmd_get_region_info(struct vfu_session *s, const struct vfu_header *h
 	struct vfu_req *req = vfu_req_new(s, h, sizeof(info));
 	memcpy(vfu_req_payload(req), &info, sizeof(info));
 	vfu_req_put(req);
-	return 0;
-}
-
-static int cmd_get_irq_info(struct vfu_session *s, const struct vfu_header *h,
-			    const uint8_t *payload, uint32_t size)
-{
-	struct vfio_irq_info info;
-
-	if (size < sizeof(info))
-		return -EINVAL;
-	memcpy(&info, payload, sizeof(info));
-	if (info.argsz < sizeof(info) || info.index >= LAB_NUM_IRQS)
-		return -EINVAL;
-	info.argsz = sizeof(info);
-	info.flags = 0;
-	info.count = 0;
-	if (info.index == VFIO_PCI_INTX_IRQ_INDEX && s->f->pin) {
-		info.flags =
-			VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
-		info.count = 1;
-	}
-
-	struct vfu_req *req = vfu_req_new(s, h, sizeof(info));
-	memcpy(vfu_req_payload(req), &info, sizeof(info));
-	vfu_req_put(req);
-	return 0;
-}
-
-static int set_intx(struct vfu_session *s, const struct vfio_irq_set *set, const uint8_t *data,
-		    uint32_t size)
-{
-	struct lab_func *f = s->f;
-	uint32_t kind = set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK;
-	uint32_t action = set->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK;
-
-	if (!f->pin || set->start || set->count > 1)
-		return -EINVAL;
-	if (kind == VFIO_IRQ_SET_DATA_NONE && action == VFIO_IRQ_SET_ACTION_TRIGGER &&
-	    !set->count) {
-		intx_set_fd(f, -1);
-		return 0;
-	}
-	if (!set->count)
-		return -EINVAL;
-	if (kind == VFIO_IRQ_SET_DATA_EVENTFD) {
-		if (action != VFIO_IRQ_SET_ACTION_TRIGGER)
-			return -EOPNOTSUPP;
-		intx_set_fd(f, take_fd(s));
-		return 0;
-	}
-	if (kind == VFIO_IRQ_SET_DATA_BOOL) {
-		if (size < 1)
-			return -EINVAL;
-		if (!data[0])
-			return 0;
-	} else if (kind != VFIO_IRQ_SET_DATA_NONE) {
-		return -EINVAL;
-	}
-	switch (action) {
-	case VFIO_IRQ_SET_ACTION_MASK:
-	case VFIO_IRQ_SET_ACTION_UNMASK:
-		if (f->irq_fd < 0)
-			return -EINVAL;
-		intx_set_masked(f, action == VFIO_IRQ_SET_ACTION_MASK);
-		return 0;
-	case VFIO_IRQ_SET_ACTION_TRIGGER:
-		intx_signal(f);
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-static int cmd_set_irqs(struct vfu_session *s, const struct vfu_header *h, const uint8_t *payload,
-			uint32_t size)
-{
-	struct vfio_irq_set set;
-	int ret;
-
-	if (size < sizeof(set))
-		return -EINVAL;
-	memcpy(&set, payload, sizeof(set));
-	if (set.argsz < sizeof(set) || set.index >= LAB_NUM_IRQS)
-		return -EINVAL;
-	if (set.index == VFIO_PCI_INTX_IRQ_INDEX)
-		ret = set_intx(s, &set, payload + sizeof(set), size - (uint32_t)sizeof(set));
-	else /* turning off what is not there is harmless, and clients do it */
-		ret = set.count ? -EINVAL : 0;
-	if (ret)
-		return ret;
-	vfu_req_put(vfu_req_new(s, h, 0));
 	return 0;
 }
 
@@ -332,13 +222,13 @@ static int cmd_none(struct vfu_session *s, const struct vfu_header *h, const uin
 
 static const command_fn commands[] = {
 	[VFU_VERSION] = cmd_version,
-	[VFU_DMA_MAP] = cmd_dma,
-	[VFU_DMA_UNMAP] = cmd_dma,
+	[VFU_DMA_MAP] = vfu_dma_map,
+	[VFU_DMA_UNMAP] = vfu_dma_unmap,
 	[VFU_DEVICE_GET_INFO] = cmd_get_info,
 	[VFU_DEVICE_GET_REGION_INFO] = cmd_get_region_info,
 	[VFU_DEVICE_GET_REGION_IO_FDS] = cmd_none,
-	[VFU_DEVICE_GET_IRQ_INFO] = cmd_get_irq_info,
-	[VFU_DEVICE_SET_IRQS] = cmd_set_irqs,
+	[VFU_DEVICE_GET_IRQ_INFO] = vfu_get_irq_info,
+	[VFU_DEVICE_SET_IRQS] = vfu_set_irqs,
 	[VFU_REGION_READ] = cmd_region_read,
 	[VFU_REGION_WRITE] = cmd_region_write,
 	[VFU_DEVICE_RESET] = cmd_reset,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "vfu_server.h"
+#include "dma.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,8 +20,8 @@ static bool blocked(const struct vfu_session *s)
 {
 	const struct lab_func *f = s->f;
 
-	return f->resetting || f->inflight_ops > MAX_OPS || f->inflight_bytes > MAX_BYTES ||
-	       lab_buf_len(&s->out) > MAX_BYTES;
+	return f->resetting || f->dma_jobs || f->inflight_ops > MAX_OPS ||
+	       f->inflight_bytes > MAX_BYTES || lab_buf_len(&s->out) > MAX_BYTES;
 }
 
 static int peer_pid(int fd)
@@ -38,7 +39,24 @@ static void close_fds(struct vfu_session *s)
 		close(s->fds[--s->num_fds]);
 }
 
-/* Interrupts end before the next client is let in; accesses that QEMU has been given go on. */
+bool vfu_take_fds(struct vfu_session *s, int *fds, unsigned int num)
+{
+	if (s->num_fds < num)
+		return false;
+	memcpy(fds, s->fds, num * sizeof(*fds));
+	s->num_fds -= num;
+	memmove(s->fds, s->fds + num, s->num_fds * sizeof(*s->fds));
+	return true;
+}
+
+static void unmapped(void *arg, int err)
+{
+}
+
+/*
+ * Interrupts end before the next client is let in, and what it says waits until its predecessor's
+ * memory is gone; accesses that QEMU has been given go on.
+ */
 static void session_end(struct vfu_session *s)
 {
 	struct lab_func *f = s->f;
@@ -50,6 +68,9 @@ static void session_end(struct vfu_session *s)
 	if (f->session == s) {
 		f->session = NULL;
 		intx_set_fd(f, -1);
+		msi_disable(f);
+		if (f->maps || f->dma_jobs)
+			dma_unmap(f, 0, 0, unmapped, NULL);
 		alog_event(&lab->log, f->id, "close");
 	}
 	close(s->src.fd);
@@ -353,6 +374,23 @@ int vfu_listen(struct lab_func *f)
 	    chmod(f->path, 0600) || listen(f->listen.fd, BACKLOG))
 		return lab_fail(-errno, "cannot listen on %s: %s", f->path, strerror(errno));
 	return lab_watch(f->lab->epfd, &f->listen, EPOLLIN);
+}
+
+void vfu_leave(struct lab_func *f)
+{
+	if (f->listen.fd >= 0)
+		close(f->listen.fd);
+	f->listen.fd = -1;
+	unlink(f->path);
+}
+
+void vfu_end_all(struct lab_func *f)
+{
+	for (struct vfu_session *s = f->lab->sessions, *next; s; s = next) {
+		next = s->next;
+		if (s->f == f)
+			session_end(s);
+	}
 }
 
 void vfu_shutdown(struct lab *lab)

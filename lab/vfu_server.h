@@ -61,6 +61,12 @@ struct vfu_session *vfu_attach(struct lab_func *f, int fd);
 /** vfu_shutdown - end all sessions and stop listening. */
 void vfu_shutdown(struct lab *lab);
 
+/**
+ * vfu_leave - the function is gone: its socket goes at once, its sessions with vfu_end_all().
+ */
+void vfu_leave(struct lab_func *f);
+void vfu_end_all(struct lab_func *f);
+
 /** vfu_drop - end the session now, with one line that says why. */
 void vfu_drop(struct vfu_session *s, const char *why);
 
@@ -72,6 +78,23 @@ void vfu_execute(struct vfu_session *s, const struct vfu_header *h, const uint8_
 
 /** vfu_error - answer a message with an error and nothing else. */
 void vfu_error(struct vfu_session *s, const struct vfu_header *h, int err);
+
+/* vfu_irq.c, vfu_dma.c: commands; each answers by itself, or returns a negative errno for that. */
+int vfu_get_irq_info(struct vfu_session *s, const struct vfu_header *h, const uint8_t *payload,
+		     uint32_t size);
+int vfu_set_irqs(struct vfu_session *s, const struct vfu_header *h, const uint8_t *payload,
+		 uint32_t size);
+int vfu_dma_map(struct vfu_session *s, const struct vfu_header *h, const uint8_t *payload,
+		uint32_t size);
+int vfu_dma_unmap(struct vfu_session *s, const struct vfu_header *h, const uint8_t *payload,
+		  uint32_t size);
+
+/**
+ * vfu_take_fds - take the next @num descriptors that the client has passed.
+ * @fds: owned from now on.
+ * Return: whether there were so many; if not, none is taken.
+ */
+bool vfu_take_fds(struct vfu_session *s, int *fds, unsigned int num);
 
 /* vfu_req.c */
 

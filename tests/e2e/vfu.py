@@ -129,6 +129,28 @@ class Vfu:
         n = 20 + len(data)
         self.call(SET_IRQS, struct.pack("<IIIII", n, flags, index, start, count) + data, fds)
 
+    def dma_map(self, fd, iova, size, offset=0, flags=3):
+        """Map what @fd holds; flags: 1 the device may read it, 2 it may write it."""
+        self.call(DMA_MAP, struct.pack("<IIQQQ", 32, flags, offset, iova, size), [fd])
+
+    def dma_unmap(self, iova, size, flags=0):
+        """Return when the device can do nothing any more with the memory."""
+        payload = struct.pack("<IIQQ", 24, flags, iova, size)
+        assert self.call(DMA_UNMAP, payload) == payload
+
+    def dma_unmap_all(self):
+        self.dma_unmap(0, 0, 2)
+
+    def connect_irqs(self, index, fds, start=0):
+        """Connect eventfds to vectors, in as many messages as the server wants."""
+        step = self.caps["max_msg_fds"]
+        for i in range(0, len(fds), step):
+            part = fds[i:i + step]
+            self.set_irqs(DATA_EVENTFD | TRIGGER, index, start + i, len(part), part)
+
+    def disable_irqs(self, index):
+        self.set_irqs(DATA_NONE | TRIGGER, index, count=0)
+
     def read(self, region, off, count):
         r = self.call(REGION_READ, struct.pack("<QII", off, region, count))
         assert struct.unpack_from("<QII", r) == (off, region, count)
@@ -152,6 +174,12 @@ class Vfu:
         self.send(b"".join(self.message(REGION_READ, struct.pack("<QII", off, region, count))
                            for region, off, count in reads))
         return [self.reply()[2][16:] for _ in reads]
+
+    def r64(self, region, off):
+        return int.from_bytes(self.read(region, off, 8), "little")
+
+    def w64(self, region, off, value):
+        self.write(region, off, value.to_bytes(8, "little"))
 
     def r8(self, region, off):
         return self.read(region, off, 1)[0]
@@ -243,8 +271,14 @@ class Lab:
         s.connect(os.path.join(self.dir, name))
         return s
 
-    def fault(self, what):
-        self.ctl("fault", self.name, what)
+    def fault(self, *what):
+        self.ctl("fault", self.name, *what)
+
+    def function(self, ident):
+        """What `ls` says of a function now."""
+        labs = json.loads(self.ctl("ls", "--json").stdout)
+        lab = next(l for l in labs if l["name"] == self.name)
+        return next(f for f in lab["functions"] if f["id"] == ident)
 
     def log_text(self):
         with open(os.path.join(self.dir, "lab.log"), encoding="utf-8") as f:
