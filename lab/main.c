@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* main.c: auriga-lab: QEMU's device models, without a guest, as vfio-user devices. */
+/* main.c: auriga-lab: device models, QEMU's without a guest or our own, as vfio-user devices. */
 #include "cli.h"
 #include "util.h"
 
@@ -15,9 +15,15 @@ static const char usage[] =
 	"       auriga-lab down [NAME | --all]\n"
 	"       auriga-lab fault NAME freeze|thaw|kill\n"
 	"       auriga-lab fault [NAME] remove|add FUNCTION\n"
+	"       auriga-lab nvme --socket PATH [--control PATH] [--fault SPEC]...\n"
+	"                       [--backing ram|null|FILE] [--size BYTES] [--block-size 512|4096]\n"
+	"                       [--namespaces N] [--queues N] [--entries N] [--mdts N]\n"
+	"                       [--doorbells mapped|message] [--poll adaptive|always] [--core N]\n"
+	"       auriga-lab nvme-fault PATH SPEC|clear|stats\n"
 	"       auriga-lab --version | --help\n"
 	"\n"
-	"Each takes --runtime-dir DIR too (default $AURIGA_RUNTIME_DIR, then /run/auriga).\n"
+	"Those of QEMU take --runtime-dir DIR too (default $AURIGA_RUNTIME_DIR, then "
+	"/run/auriga).\n"
 	"\"%d\" in a device, chardev, block device, object or QEMU argument is the lab's own "
 	"directory.\n";
 
@@ -38,12 +44,12 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(int argc, char **argv);
-	} commands[] = {
-		{ "up", cmd_up }, { "ls", cmd_ls }, { "down", cmd_down }, { "fault", cmd_fault }
-	};
+	} commands[] = { { "up", cmd_up },     { "ls", cmd_ls },
+			 { "down", cmd_down }, { "fault", cmd_fault },
+			 { "nvme", cmd_nvme }, { "nvme-fault", cmd_nvme_fault } };
 
 	if (argc < 2)
-		return cli_usage("say what to do: up, ls, down or fault");
+		return cli_usage("say what to do: up, ls, down, fault, nvme or nvme-fault");
 	/* Anywhere, so that 'auriga-lab up --help' is answered too. */
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -58,5 +64,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
-	return cli_usage("'%s' is no command: up, ls, down or fault", argv[1]);
+	return cli_usage("'%s' is no command: up, ls, down, fault, nvme or nvme-fault", argv[1]);
 }
