@@ -228,7 +228,7 @@ static json_t *ask(const char *path, const char *line)
 			sizeof(addr.sun_path) - 1);
 		return NULL;
 	}
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
 		lab_msg("%s: %s: is a controller served with --control %s?", path, strerror(errno),

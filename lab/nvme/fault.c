@@ -264,7 +264,7 @@ int nvme_fault_spec(struct nvme *nvme, const char *text, char *why, size_t why_s
 
 	if (strlen(text) >= sizeof(copy))
 		return spec_fail(&spec, text, "too long");
-	strcpy(copy, text);
+	memcpy(copy, text, strlen(text) + 1);
 	name = strtok_r(copy, ",", &rest);
 	if (!name)
 		return spec_fail(&spec, text, "say which fault");

@@ -25,8 +25,8 @@ static void put(uint8_t *at, uint64_t value, unsigned int bytes)
 
 static void text(uint8_t *at, const char *value, size_t size)
 {
-	memset(at, ' ', size);
-	memcpy(at, value, strlen(value));
+	for (size_t i = 0; i < size; i++)
+		at[i] = *value ? (uint8_t)*value++ : ' ';
 }
 
 static void identify_controller(const struct nvme *nvme, uint8_t *p)
@@ -60,7 +60,9 @@ static void identify_controller(const struct nvme *nvme, uint8_t *p)
 
 static void nguid(uint8_t *at, uint32_t nsid)
 {
-	memcpy(at, "auriga-lab-n", 12);
+	static const uint8_t prefix[12] = { 'a', 'u', 'r', 'i', 'g', 'a', '-', 'l', 'a', 'b' };
+
+	memcpy(at, prefix, sizeof(prefix));
 	for (int i = 0; i < 4; i++)
 		at[12 + i] = (uint8_t)(nsid >> (24 - 8 * i));
 }

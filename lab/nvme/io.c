@@ -81,7 +81,7 @@ static uint16_t io_take(struct nvme *nvme, const struct nvme_sqe *cmd, void *dat
 
 static uint16_t io_dsm(struct nvme *nvme, struct nvme_ns *ns, const struct nvme_sqe *cmd)
 {
-	struct dsm_range ranges[DSM_RANGES];
+	struct dsm_range ranges[DSM_RANGES] = { 0 };
 	unsigned int count = (cmd->cdw10 & 0xff) + 1;
 	uint16_t status = io_take(nvme, cmd, ranges, count * (uint32_t)sizeof(ranges[0]));
 

@@ -123,7 +123,7 @@ static uint32_t log_health(const struct nvme *nvme, uint8_t *p)
 static uint32_t log_firmware(uint8_t *p)
 {
 	p[0] = 1;
-	memcpy(p + 8, "1       ", 8);
+	put(p + 8, 0x2020202020202031, 8); /* "1", filled with blanks */
 	return 512;
 }
 

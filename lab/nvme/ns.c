@@ -58,12 +58,14 @@ static int ns_open(struct nvme *nvme, struct nvme_ns *ns)
 
 void nvme_ns_zero(const struct nvme *nvme, struct nvme_ns *ns, uint64_t block, uint64_t count)
 {
-	uint8_t *from = ns->mem + block * nvme->opt.block, *to = from + count * nvme->opt.block;
-	uint8_t *low = (uint8_t *)(((uintptr_t)from + NVME_PAGE - 1) & ~(uintptr_t)(NVME_PAGE - 1));
-	uint8_t *high = (uint8_t *)((uintptr_t)to & ~(uintptr_t)(NVME_PAGE - 1));
+	uint8_t *from, *to, *low, *high;
 
 	if (!ns->mem)
 		return;
+	from = ns->mem + block * nvme->opt.block;
+	to = from + count * nvme->opt.block;
+	low = (uint8_t *)(((uintptr_t)from + NVME_PAGE - 1) & ~(uintptr_t)(NVME_PAGE - 1));
+	high = (uint8_t *)((uintptr_t)to & ~(uintptr_t)(NVME_PAGE - 1));
 	/* Whole pages are given back, which zeroes them, too. */
 	if (low >= high ||
 	    madvise(low, (size_t)(high - low), ns->shared ? MADV_REMOVE : MADV_DONTNEED) != 0) {

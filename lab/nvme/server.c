@@ -148,7 +148,7 @@ int nvme_listen_on(const char *path)
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return lab_fail(-ENAMETOOLONG, "%s: a socket's path has at most %zu bytes", path,
 				sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
 	/* One that is left over from a server that was killed is nobody's. */
 	if (connect(probe, (struct sockaddr *)&addr, sizeof(addr)) && errno == ECONNREFUSED)
 		unlink(path);

@@ -31,7 +31,8 @@ static const struct cli_command commands[] = {
 	  "channel [--json] | placement [--json] | recovery [--count N] [--interval MS] [--json] "
 	  "NAME",
 	  "measure", cmd_bench },
-	{ "lab", "up|ls|down|fault [ARGUMENTS]", "QEMU's device models as devices", cmd_lab },
+	{ "lab", "up|ls|down|fault|nvme|nvme-fault [ARGUMENTS]", "device models as devices",
+	  cmd_lab },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -159,11 +159,10 @@ class Host:
     # memory and doorbells
 
     def lend(self, memory, flags=3):
-        self.vfu.call(vfu.DMA_MAP, struct.pack("<IIQQQ", 32, flags, 0, memory.iova, memory.size),
-                      [memory.fd])
+        self.vfu.dma_map(memory.fd, memory.iova, memory.size, flags=flags)
 
     def take_back(self, memory):
-        self.vfu.call(vfu.DMA_UNMAP, struct.pack("<IIQQ", 24, 0, memory.iova, memory.size))
+        self.vfu.dma_unmap(memory.iova, memory.size)
 
     def map_doorbells(self):
         """By the descriptor and the area that come with the region's description."""
