@@ -44,6 +44,7 @@ double bench_rate(struct au_handle *h, unsigned int outstanding, double seconds)
 /** bench_median - of @count values, which it sorts. */
 double bench_median(double *values, unsigned int count);
 
+int bench_block(int argc, char **argv);
 int bench_channel(int argc, char **argv);
 int bench_placement(int argc, char **argv);
 int bench_recovery(int argc, char **argv);

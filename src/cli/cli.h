@@ -64,6 +64,7 @@ int cmd_crash(const struct cli_command *self, int argc, char **argv);
 int cmd_why(const struct cli_command *self, int argc, char **argv);
 int cmd_drivers(const struct cli_command *self, int argc, char **argv);
 int cmd_lab(const struct cli_command *self, int argc, char **argv);
+int cmd_block(const struct cli_command *self, int argc, char **argv);
 int cmd_export(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
 

@@ -27,8 +27,12 @@ static const struct cli_command commands[] = {
 	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
 	{ "export", "NAME pty --link PATH | NAME rfc2217 --listen [HOST:]PORT",
 	  "show a unit to ordinary programs", cmd_export },
+	{ "block",
+	  "info [--json] NAME | read|write [--offset BYTES] [--length BYTES] [--file FILE] NAME",
+	  "a disk: what it is, and its bytes", cmd_block },
 	{ "bench",
-	  "channel [--json] | placement [--json] | recovery [--count N] [--interval MS] [--json] "
+	  "block [OPTIONS] TARGET | channel [--json] | placement [--json] | recovery [--count N] "
+	  "[--interval MS] [--json] "
 	  "NAME",
 	  "measure", cmd_bench },
 	{ "lab", "up|ls|down|fault|nvme|nvme-fault [ARGUMENTS]", "device models as devices",

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a disk must hold. Each block that is written says in each 512 bytes of it where it belongs
+ * and which of all writes it was. A block is worked on by one request at a time, so that what a
+ * read must find is known exactly: the last write that was acknowledged, never an older one. Only
+ * a write that failed leaves it open which of the two it is.
+ */
+#include "cli/bench_disk.h"
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define VERIFY_BLOCKS (1u << 20)
+#define VERIFY_SECTOR 512u
+#define VERIFY_SHOWN  10u
+#define VERIFY_MAGIC  0x6b6c624167727541u
+
+/* One block: what is known to be there, and what may be there since a write failed. */
+struct verify_block {
+	uint64_t known;
+	uint64_t maybe;
+	bool busy;
+};
+
+struct disk_verify {
+	uint64_t first, blocks;
+	uint32_t size;
+	uint64_t run;	   /* of this run: an older one's blocks are not taken for its own */
+	uint64_t sequence; /* of the last write */
+	uint64_t mismatches;
+	struct verify_block *block;
+};
+
+/* What each sector begins with; the rest of it is filled with what follows from it. */
+struct verify_head {
+	uint64_t magic;
+	uint64_t run;
+	uint64_t offset;
+	uint64_t sequence;
+};
+
+uint64_t disk_verify_most(void)
+{
+	return VERIFY_BLOCKS;
+}
+
+struct disk_verify *disk_verify_new(const struct disk_lane *lane)
+{
+	struct disk_verify *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	*v = (struct disk_verify){ .first = lane->first,
+				   .blocks = lane->blocks,
+				   .size = lane->plan->block,
+				   .run = bench_ticks(),
+				   .block = calloc(lane->blocks, sizeof(*v->block)) };
+	if (!v->block) {
+		free(v);
+		return NULL;
+	}
+	return v;
+}
+
+void disk_verify_free(struct disk_verify *v)
+{
+	if (v)
+		free(v->block);
+	free(v);
+}
+
+uint64_t disk_verify_mismatches(const struct disk_verify *v)
+{
+	return v ? v->mismatches : 0;
+}
+
+static uint64_t verify_word(const struct verify_head *head, unsigned int i)
+{
+	return (head->run ^ head->offset ^ head->sequence << 32 ^ i) * 0x9e3779b97f4a7c15u;
+}
+
+static void verify_fill(const struct disk_verify *v, const struct disk_job *job)
+{
+	char *at = job->io.data;
+
+	for (uint32_t done = 0; done < v->size; done += VERIFY_SECTOR, at += VERIFY_SECTOR) {
+		const struct verify_head head = { VERIFY_MAGIC, v->run, job->io.arg[0] + done,
+						  job->sequence };
+
+		memcpy(at, &head, sizeof(head));
+		for (unsigned int i = sizeof(head); i < VERIFY_SECTOR; i += 8) {
+			uint64_t word = verify_word(&head, i);
+
+			memcpy(at + i, &word, sizeof(word));
+		}
+	}
+}
+
+static void verify_wrong(struct disk_verify *v, uint64_t offset, const struct verify_block *b,
+			 const struct verify_head *head)
+{
+	if (v->mismatches++ >= VERIFY_SHOWN)
+		return;
+	if (head->magic != VERIFY_MAGIC || head->run != v->run)
+		cli_say("at %llu: not what was written: write %llu was acknowledged",
+			(unsigned long long)offset, (unsigned long long)b->known);
+	else
+		cli_say("at %llu: write %llu to %llu, where %llu was acknowledged",
+			(unsigned long long)offset, (unsigned long long)head->sequence,
+			(unsigned long long)head->offset, (unsigned long long)b->known);
+}
+
+/* Compare what is in @data with what block @b must hold; @offset is that of the block. */
+static void verify_look(struct disk_verify *v, const struct verify_block *b, uint64_t offset,
+			const char *data)
+{
+	if (!b->known)
+		return;
+	for (uint32_t done = 0; done < v->size; done += VERIFY_SECTOR, data += VERIFY_SECTOR) {
+		struct verify_head head;
+		bool good;
+
+		memcpy(&head, data, sizeof(head));
+		good = head.magic == VERIFY_MAGIC && head.run == v->run &&
+		       head.offset == offset + done &&
+		       (head.sequence == b->known || (b->maybe && head.sequence == b->maybe));
+		for (unsigned int i = sizeof(head); good && i < VERIFY_SECTOR; i += 8) {
+			uint64_t word;
+
+			memcpy(&word, data + i, sizeof(word));
+			good = word == verify_word(&head, i);
+		}
+		if (!good) {
+			verify_wrong(v, offset + done, b, &head);
+			return;
+		}
+	}
+}
+
+void disk_verify_begin(struct disk_verify *v, struct disk_job *job, uint64_t index)
+{
+	while (v->block[index].busy)
+		index = index + 1 < v->blocks ? index + 1 : 0;
+	v->block[index].busy = true;
+	job->index = index;
+	job->io.arg[0] = (v->first + index) * v->size;
+	if (job->io.op == AU_BLOCK_READ) {
+		/* What a read leaves untouched must not look right. */
+		memset(job->io.data, 0xee, v->size);
+		return;
+	}
+	job->sequence = ++v->sequence;
+	verify_fill(v, job);
+}
+
+void disk_verify_end(struct disk_verify *v, struct disk_job *job)
+{
+	struct verify_block *b = &v->block[job->index];
+
+	b->busy = false;
+	if (job->io.op == AU_BLOCK_READ) {
+		if (job->io.status == 0)
+			verify_look(v, b, job->io.arg[0], job->io.data);
+	} else if (job->io.status == 0) {
+		b->known = job->sequence;
+		b->maybe = 0;
+	} else {
+		b->maybe = job->sequence;
+	}
+}
+
+int disk_verify_all(struct disk_verify *v, struct disk_lane *lane)
+{
+	char *data = lane->data;
+
+	for (uint64_t i = 0; i < v->blocks; i++) {
+		uint64_t offset = (v->first + i) * v->size;
+		int rc;
+
+		if (!v->block[i].known)
+			continue;
+		memset(data, 0xee, v->size);
+		rc = au_block_read(lane->handle, offset, data, v->size);
+		if (rc) {
+			lane->errors++;
+			return rc;
+		}
+		verify_look(v, &v->block[i], offset, data);
+	}
+	return 0;
+}

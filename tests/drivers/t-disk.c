@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A disk in retained memory with whatever limits a test wants. With "resize" each flush halves its
+ * size, or brings it back.
+ */
+#include <auriga/block.h>
+#include <auriga/driver.h>
+
+#define DISK_MIB (1u << 20)
+
+struct disk {
+	uint8_t *blocks;
+	struct au_block *block;
+	uint64_t bytes;
+	uint32_t bad_from;
+	bool resize;
+	bool half;
+};
+
+static void disk_flush(struct disk *disk, struct au_request *req)
+{
+	if (disk->resize) {
+		disk->half = !disk->half;
+		au_block_resize(disk->block, disk->half ? disk->bytes / 2 : disk->bytes);
+	}
+	au_request_complete(req, 0, 0);
+}
+
+static void disk_deliver(struct au_queue *queue, struct au_request *req)
+{
+	struct disk *disk = au_queue_context(queue);
+	uint8_t *at = disk->blocks + req->arg[0];
+
+	if (disk->bad_from && req->op != AU_BLOCK_FLUSH && req->arg[0] >= disk->bad_from) {
+		au_request_complete(req, -AU_EIO, 0);
+		return;
+	}
+	switch (req->op) {
+	case AU_BLOCK_READ:
+		__builtin_memcpy(req->data, at, req->length);
+		break;
+	case AU_BLOCK_WRITE:
+		__builtin_memcpy(at, req->data, req->length);
+		break;
+	case AU_BLOCK_DISCARD:
+	case AU_BLOCK_WRITE_ZEROES:
+		__builtin_memset(at, 0, req->arg[1]);
+		break;
+	case AU_BLOCK_FLUSH:
+		disk_flush(disk, req);
+		return;
+	default:
+		au_request_complete(req, -AU_ENOTSUP, 0);
+		return;
+	}
+	au_request_complete(req, 0, req->length);
+}
+
+static int disk_prepare(struct au_device *dev)
+{
+	struct disk *disk = au_context(dev);
+	uint32_t flags = AU_BLOCK_CACHE;
+	bool fresh;
+
+	if (au_param_uint(dev, "read-only"))
+		flags |= AU_BLOCK_READ_ONLY;
+	if (au_param_uint(dev, "ranges"))
+		flags |= AU_BLOCK_CAN_DISCARD | AU_BLOCK_CAN_ZERO | AU_BLOCK_DISCARD_ZERO;
+	const struct au_block_config config = {
+		AU_HEAD(struct au_block_config),
+		.context = disk,
+		.bytes = au_param_uint(dev, "size-mib") * DISK_MIB,
+		.block_size = (uint32_t)au_param_uint(dev, "block-size"),
+		.max_transfer = (uint32_t)au_param_uint(dev, "max-transfer"),
+		.max_range = DISK_MIB,
+		.flags = flags,
+		.depth = (uint32_t)au_param_uint(dev, "depth"),
+		.model = "Auriga test disk",
+		.serial = au_device_name(dev),
+		.deliver = disk_deliver,
+	};
+
+	disk->bytes = config.bytes;
+	disk->bad_from = (uint32_t)au_param_uint(dev, "bad-from");
+	disk->resize = au_param_uint(dev, "resize") != 0;
+	disk->blocks = au_retained(dev, &fresh);
+	return au_block_add(dev, &config, &disk->block);
+}
+
+AU_DRIVER_NOTE(
+	AU_NAME("t-disk") AU_VERSION("1.0") AU_CLASS("block") AU_SUMMARY(
+		"test disk") AU_MATCH_VIRTUAL AU_PARAM_UINT("size-mib", 16, 1, 1024, "size in MiB")
+		AU_PARAM_UINT("block-size", 512, 512, 65536, "bytes of a block") AU_PARAM_UINT(
+			"max-transfer", 0, 0, 1048576,
+			"of a request") AU_PARAM_UINT("depth", 8, 1, 1024, "requests")
+			AU_PARAM_UINT("bad-from", 0, 0, 1048576, "medium is bad from here on")
+				AU_PARAM_BOOL("read-only", 0, "no writes")
+					AU_PARAM_BOOL("ranges", 1, "discard and write zeroes")
+						AU_PARAM_BOOL("resize", 0, "a flush resizes")
+							AU_RETAIN_PARAM(1, "size-mib", 1048576));
+
+AU_DRIVER = {
+	AU_HEAD(struct au_driver),
+	.context_size = sizeof(struct disk),
+	.prepare = disk_prepare,
+};

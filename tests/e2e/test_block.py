@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""Disks from outside: the class' rules in each placement, the command line, and dying hosts."""
+
+import json
+import os
+
+import pytest
+
+from disk import Killer, attach, bench
+from rig import Rig
+
+MIB = 1 << 20
+FORMS = ["process", "thread", "app"]
+
+
+@pytest.fixture
+def rig(build, rundir, monkeypatch):
+    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
+    r = Rig(build, rundir)
+    yield r
+    r.close()
+
+
+def disk(rig, form, driver="ram", **params):
+    """A target of that placement."""
+    if form == "process":
+        rig.manager()
+        return attach(rig, "disk0", driver, **params)
+    words = [f"{key.replace('_', '-')}={value}" for key, value in params.items()]
+    return ",".join([f"inproc:{driver}", *words] + (["poll=app"] if form == "app" else []))
+
+
+def refused(rig, *args, data=b""):
+    """The one line that a command is refused with."""
+    done = rig.auriga("block", *args, check=False, text=False, input=data)
+    assert done.returncode != 0, args
+    assert done.stderr.count(b"\n") == 1, done.stderr
+    return done.stderr.decode()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_info_says_what_it_is(rig, form):
+    target = disk(rig, form, "t-disk", size_mib=3, block_size=4096, max_transfer=65536, read_only="yes")
+    info = json.loads(rig.auriga("block", "info", "--json", target).stdout)
+    assert info["bytes"] == 3 * MIB and info["block_size"] == 4096
+    assert info["max_transfer"] == 65536 and info["max_range"] == MIB
+    assert info["model"] == "Auriga test disk"
+    assert info["flags"] == ["read-only", "cache", "discard", "write-zeroes", "discarded-reads-zero"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_class_rules(rig, form):
+    """Bad sizes, behind the end, read-only: one clear line, and the disk goes on."""
+    target = disk(rig, form, "t-disk", size_mib=1, block_size=4096)
+    assert "multiples" in refused(rig, "read", "--offset", "512", "--length", "4096", target)
+    assert "multiples" in refused(rig, "read", "--length", "100", target)
+    assert "behind its end" in refused(rig, "read", "--offset", str(2 * MIB), target)
+    assert "behind its end" in refused(rig, "read", "--length", str(2 * MIB), target)
+    assert "No space" in refused(rig, "write", "--offset", str(MIB - 4096), target, data=bytes(8192))
+    assert "do not fill" in refused(rig, "write", target, data=bytes(4097))
+    assert "too early" in refused(rig, "write", "--length", "8192", target, data=bytes(4096))
+    done = rig.auriga("block", "read", target, text=False)
+    assert len(done.stdout) == MIB
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_read_only(rig, form):
+    target = disk(rig, form, "t-disk", size_mib=1, read_only="yes")
+    assert "read-only" in refused(rig, "write", target, data=bytes(512))
+    done = rig.auriga("bench", "block", "--rw", "randwrite", "--time", "0.2", target, check=False)
+    assert done.returncode == 1 and "read-only" in done.stderr
+    assert bench(rig, target, "--count", "1000")["ios"] == 1000
+
+
+def test_what_is_written_is_read(rig):
+    """More than a request holds, through max_transfer; and the neighbours stay as they are."""
+    target = disk(rig, "process", "t-disk", size_mib=8, max_transfer=65536)
+    data = os.urandom(3 * MIB + 512)
+    source, sink = rig.rundir / "source", rig.rundir / "sink"
+    source.write_bytes(data)
+    rig.auriga("block", "write", "--offset", "1536", "--file", source, target)
+    rig.auriga("block", "read", "--offset", "1k", "--length", str(len(data) + 1024), "--file", sink, target)
+    assert sink.read_bytes() == bytes(512) + data + bytes(512)
+    piped = rig.auriga("block", "read", "--offset", "1536", "--length", "512", target, text=False)
+    assert piped.stdout == data[:512]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rw", ["randread", "randwrite", "read", "write", "mixed"])
+def test_bench_moves(rig, form, rw):
+    target = disk(rig, form, size_mib=16)
+    result = bench(rig, target, "--rw", rw, "--time", "0.2", "--qd", "8")
+    assert result["iops"] > 1000 and result["errors"] == 0 and result["ios"] > 100
+    lat = result["lat_us"]
+    assert 0 < lat["p50"] <= lat["p99"] <= lat["p999"] <= lat["max"]
+    assert abs(result["bytes_per_s"] - result["iops"] * 4096) < 4096
+    assert result["cycles_per_io"] > 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bench_of_several_lanes(rig, form):
+    result = bench(rig, disk(rig, form), "--verify", "--lanes", "3", "--count", "30000")
+    assert result["ios"] == 30000 and result["mismatches"] == 0 and result["errors"] == 0
+
+
+def test_bench_finds_what_is_wrong(rig):
+    """A disk that keeps nothing, and a medium that is bad."""
+    done = rig.auriga("bench", "block", "--verify", "--json", "--time", "0.3", "inproc:null,size-mib=1", check=False)
+    assert done.returncode == 1 and json.loads(done.stdout)["mismatches"] > 0
+    assert "was acknowledged" in done.stderr
+    done = rig.auriga("bench", "block", "--json", "--count", "2000", "inproc:t-disk,bad-from=65536", check=False)
+    assert done.returncode == 1 and json.loads(done.stdout)["errors"] > 0
+    assert "Input/output error" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--bs", "100"], ["--bs", "2m"], ["--qd", "0"], ["--lanes", "x"],
+                                   ["--rw", "sideways"], ["--time", "-1"], ["--verify", "--rw", "read"], []])
+def test_bench_refuses(rig, words):
+    done = rig.auriga("bench", "block", *words, *(["inproc:ram"] if words else []), check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+
+
+def check_kills(rig, seconds, interval):
+    target = disk(rig, "process")
+    with Killer(rig, target, interval) as killer:
+        result = bench(rig, target, "--verify", "--time", str(seconds), seconds=seconds + 60)
+    assert result["errors"] == 0 and result["mismatches"] == 0
+    assert killer.kills > seconds / interval / 4, killer.kills
+    # Progress all the time: nobody waited for longer than a recovery.
+    assert result["lat_us"]["max"] < 2e6 and result["ios"] > 1000 * seconds
+    print(f"{killer.kills} kills, {result['ios']} requests, longest {result['lat_us']['max']:.0f} us")
+
+
+def test_no_write_gets_older(rig):
+    """The host dies every 0.2 s for 10 s: no error, and each block as it was acknowledged."""
+    check_kills(rig, 10, 0.2)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_no_write_gets_older_for_long(rig):
+    check_kills(rig, 1800, 0.3)
