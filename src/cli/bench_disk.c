@@ -148,7 +148,7 @@ static int disk_prepare(struct disk_lane *lane)
 static bool disk_share(struct disk_lane *lane)
 {
 	const struct disk_plan *plan = lane->plan;
-	struct au_block_info info;
+	struct au_block_info info = { .size = sizeof(info), .abi = 1 };
 	uint64_t blocks;
 	int rc = au_block_info(lane->handle, &info);
 

@@ -40,6 +40,7 @@ static bool block_open(struct block *b, const char *target)
 		return cli_say("%s is of class %s, which is no disk", target,
 			       au_unit_class(b->handle)),
 		       false;
+	b->info = (struct au_block_info){ .size = sizeof(b->info), .abi = 1 };
 	if (au_block_info(b->handle, &b->info) != 0)
 		return cli_say("%s", au_errmsg()), false;
 	b->chunk = aligned_alloc(4096, BLOCK_CHUNK);
