@@ -475,6 +475,7 @@ def test_unmap_while_queues_are_live(rundir):
         n.create_io()
         data[0:4096] = b"\xaa" * 4096
         n.io.submit(2, 1, 0x20000000, 0, 0, 7)
+        time.sleep(0.05)  # the device has fetched it
         start = time.monotonic()
         v.dma_unmap(0x20000000, MIB)
         assert time.monotonic() - start > 0.3
