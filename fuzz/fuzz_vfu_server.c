@@ -131,7 +131,7 @@ static void setup(void)
 	monitor = sv[1];
 	lab_watch(lab.epfd, &lab.qmp.src, EPOLLIN);
 	lab.qemu = getpid();
-	CHECK(dimm_init(&lab) == 0 && fault_init(&lab) == 0);
+	CHECK(dma_init(&lab) == 0 && fault_init(&lab) == 0);
 	CHECK(iommu_init(
 		      &lab,
 		      mmap(NULL, RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
@@ -206,9 +206,9 @@ static bool turn(void)
 
 		src->ready(src, ev[i].events);
 	}
-	if (!busy && n == 0 && lab.leaving) /* nobody has it mapped: only the timer is missing */
-		lab.leaving_timer.fire(&lab.leaving_timer);
-	return busy || n > 0 || lab.leaving ||
+	if (!busy && n == 0 && lab.letgo) /* nobody has it mapped: only the timer is missing */
+		lab.letgo_timer.fire(&lab.letgo_timer);
+	return busy || n > 0 || lab.letgo ||
 	       (!frozen && (lab_buf_len(&lab.qt.out) || lab_buf_len(&lab.qmp.out)));
 }
 
@@ -354,7 +354,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (unsigned int k = 0; k < NUM_VECTORS; k++)
 			CHECK(vectors[i][k].client < 0);
 	}
-	CHECK(!lab.sessions && !lab.dead_sessions && !lab.dma_first && !lab.leaving);
+	CHECK(!lab.sessions && !lab.dead_sessions && !lab.dma_first && !lab.letgo);
 	for (unsigned int i = 0; i < LAB_MAX_DIMMS; i++)
 		CHECK(!lab.dimms[i].refs && !lab.dimms[i].ready);
 	memset(lab.dimms, 0,

@@ -245,7 +245,7 @@ static int setup(struct bridge *b, const struct lab_spec *spec, const struct qem
 	if (lab->epfd < 0)
 		return lab_fail(-errno, "no epoll descriptor: %s", strerror(errno));
 	qtest_init(&lab->qt, qemu->qtest);
-	if ((ret = alog_open(&lab->log, spec->log)) || (ret = dimm_init(lab)) ||
+	if ((ret = alog_open(&lab->log, spec->log)) || (ret = dma_init(lab)) ||
 	    (ret = fault_init(lab)) || (ret = setup_machine(b, qemu)) || (ret = listen_all(lab)))
 		return ret;
 	return watch_all(b);

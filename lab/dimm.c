@@ -3,9 +3,6 @@
  * dimm.c: clients' memfds as memory modules of QEMU's machine. There is no guest that would agree
  * to a module being taken out, so the lab writes the registers with which a guest would (QEMU's
  * docs/specs/acpi_mem_hotplug.rst).
- *
- * A device that is in the middle of an access keeps the memory mapped until it is through, and so
- * does QEMU by itself for about a tenth of a second. What QEMU has mapped is looked up in /proc.
  */
 #include "dma.h"
 #include "lab.h"
@@ -14,13 +11,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #define PORT_SLOT   0xa00
 #define PORT_STATUS 0xa14
 #define EJECT	    8u
 #define ALIGN	    (UINT64_C(2) << 20) /* huge pages, and large ones in the IOMMU's tables */
-#define LOOK_MS	    5
 
 /* A module on its way in or out. */
 struct dimm_job {
@@ -32,7 +27,6 @@ struct dimm_job {
 	dev_t dev;
 	ino_t ino;
 	char object[32], device[32];
-	struct dimm_job *next; /* in lab->leaving */
 };
 
 static struct dimm_job *new_job(struct lab *lab, struct lab_dimm *d, dimm_done_fn done, void *arg)
@@ -175,71 +169,6 @@ struct lab_dimm *dimm_add(struct lab *lab, const struct stat *st, int fd, dimm_d
 	return d;
 }
 
-/* How often QEMU has a file mapped. A module is one mapping. */
-static unsigned int count_mapped(const struct lab *lab, dev_t dev, ino_t ino)
-{
-	unsigned int n = 0;
-	char path[64], line[512];
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)lab->qemu);
-	FILE *maps = fopen(path, "re");
-	while (maps && fgets(line, sizeof(line), maps)) {
-		unsigned int major, minor;
-		unsigned long long inode;
-
-		if (sscanf(line, "%*s %*s %*s %x:%x %llu", &major, &minor, &inode) == 3 &&
-		    inode == ino && makedev(major, minor) == dev)
-			n++;
-	}
-	if (maps)
-		fclose(maps);
-	return n;
-}
-
-static bool is_gone(const struct dimm_job *j)
-{
-	unsigned int ready = 0;
-
-	for (unsigned int i = 0; i < LAB_MAX_DIMMS; i++) {
-		const struct lab_dimm *d = &j->lab->dimms[i];
-
-		ready += d->ready && d->dev == j->dev && d->ino == j->ino;
-	}
-	return j->lab->qmp.dead || count_mapped(j->lab, j->dev, j->ino) <= ready;
-}
-
-static void look(struct lab_timer *t)
-{
-	struct lab *lab = lab_container_of(t, struct lab, leaving_timer);
-	struct dimm_job *gone = NULL;
-
-	for (struct dimm_job **p = &lab->leaving; *p;) {
-		struct dimm_job *j = *p;
-
-		if (!is_gone(j)) {
-			p = &j->next;
-			continue;
-		}
-		*p = j->next;
-		j->next = gone;
-		gone = j;
-	}
-	if (lab->leaving)
-		lab_timer_arm(t, LOOK_MS);
-	while (gone) {
-		struct dimm_job *next = gone->next;
-
-		finish(gone);
-		gone = next;
-	}
-}
-
-int dimm_init(struct lab *lab)
-{
-	lab->dimms = lab_xcalloc(LAB_MAX_DIMMS, sizeof(*lab->dimms));
-	return lab_timer_init(lab->epfd, &lab->leaving_timer, look);
-}
-
 static void object_deleted(void *owner, const char *error)
 {
 	struct dimm_job *j = owner;
@@ -252,9 +181,8 @@ static void object_deleted(void *owner, const char *error)
 		return;
 	}
 	j->d->size = 0;
-	j->next = lab->leaving;
-	lab->leaving = j;
-	lab_timer_arm(&lab->leaving_timer, 1);
+	letgo_wait(lab, j->dev, j->ino, j->done, j->arg);
+	free(j);
 }
 
 static void ejected(const struct qtest_op *op, uint64_t value)

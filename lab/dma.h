@@ -66,10 +66,7 @@ struct lab_dimm {
 	bool ready;
 };
 
-typedef void (*dimm_done_fn)(void *arg, int err);
-
-/** dimm_init - make the timer. */
-int dimm_init(struct lab *lab);
+typedef dma_done_fn dimm_done_fn;
 
 /**
  * dimm_find - a module that has the file, at least @size bytes of it, with one reference more.
@@ -90,5 +87,14 @@ struct lab_dimm *dimm_add(struct lab *lab, const struct stat *st, int fd, dimm_d
  * @done: called when QEMU has no part of it mapped any more, or at once if others use it.
  */
 void dimm_put(struct lab *lab, struct lab_dimm *d, dimm_done_fn done, void *arg);
+
+/* letgo.c: files that are a module no more, and that QEMU may still have mapped */
+
+/** dma_init - the timer, and room for the modules. */
+int dma_init(struct lab *lab);
+
+/** letgo_wait - call @done, later, when QEMU has the file mapped only for modules that are ready.
+ */
+void letgo_wait(struct lab *lab, dev_t dev, ino_t ino, dma_done_fn done, void *arg);
 
 #endif

@@ -32,7 +32,7 @@ struct lab;
 struct lab_dimm;
 struct lab_map;
 struct dma_job;
-struct dimm_job;
+struct letgo;
 struct vfu_session;
 
 /** struct lab_bar - one base address register, as QEMU has it and as the client sees it. */
@@ -110,8 +110,10 @@ struct lab {
 	uint64_t fault_addr; /* of the record that is being read */
 	struct lab_dimm *dimms;
 	struct dma_job *dma_first, *dma_last;
-	struct dimm_job *leaving; /* modules that QEMU still has mapped */
-	struct lab_timer leaving_timer;
+	struct letgo *letgo; /* files that QEMU still has mapped */
+	struct lab_timer letgo_timer;
+	unsigned int nudges;
+	bool nudging;
 };
 
 /* config.c: configuration space as vfio-pci shows it */
