@@ -123,6 +123,8 @@ struct au_unit;
  * @model, @serial: for people; copied. May be NULL.
  * @deliver: a request becomes the driver's, on the lane. It is within the unit and the limits, and
  *	of whole blocks; it is completed with the bytes of its data as result.
+ * @unit: its number among the device's units, from 1, for media that come and go and must be found
+ *	in the same place in each life of the device; 0: the next free one.
  */
 struct au_block_config {
 	uint32_t size;
@@ -137,6 +139,8 @@ struct au_block_config {
 	const char *model;
 	const char *serial;
 	void (*deliver)(struct au_queue *queue, struct au_request *req);
+	uint32_t unit;
+	uint32_t reserved;
 };
 
 /** au_block_add - add a block unit to the device. In prepare(), or later, when a medium appears. */

@@ -224,6 +224,14 @@ AU_API void *au_retained(struct au_device *dev, bool *fresh);
 AU_API void au_device_gone(struct au_device *dev);
 
 /**
+ * au_device_failed - the device is there, but the driver cannot get it to work any more: another
+ * life of the driver, behind a reset of the function, may. In a host, this one ends here; inproc,
+ * where there is nobody to begin anew, the device is as good as gone.
+ * @why: one line, for people.
+ */
+AU_API void au_device_failed(struct au_device *dev, const char *why);
+
+/**
  * au_sleep_ms - wait. In prepare(), d0_entry(), d0_exit() and release() only, where a device is
  * waited for that has no interrupt to say when it is ready; au_now_ms() goes on meanwhile.
  */

@@ -199,10 +199,8 @@ static void block_describe(struct au_block *block)
 static int block_queue(struct au_block *block)
 {
 	const struct au_queue_config config = {
-		AU_HEAD(struct au_queue_config),
-		.kind = AU_QUEUE_PARALLEL,
-		.depth = block->config.depth,
-		.context = block->config.context,
+		AU_HEAD(struct au_queue_config),  .kind = AU_QUEUE_PARALLEL,
+		.depth = block->config.depth,	  .context = block->config.context,
 		.deliver = block->config.deliver,
 	};
 
@@ -228,7 +226,7 @@ int au_block_add(struct au_device *dev, const struct au_block_config *given, str
 		return -AU_ENOMEM;
 	block->config = config;
 	block_describe(block);
-	err = auf_unit_add(dev, &block_class, block, &block->unit);
+	err = auf_unit_add_at(dev, &block_class, block, config.unit, &block->unit);
 	if (err) {
 		free(block);
 		return err;

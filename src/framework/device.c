@@ -305,6 +305,13 @@ void au_device_gone(struct au_device *dev)
 	auf_machine_event(dev, EVENT_SURPRISE);
 }
 
+void au_device_failed(struct au_device *dev, const char *why)
+{
+	au_log(dev, AU_LOG_ERROR, "the driver gives up: %s", why);
+	auf_notify(dev, AUF_DEVICE_FAILED, (void *)(uintptr_t)why);
+	auf_machine_event(dev, EVENT_SURPRISE);
+}
+
 void auf_bus_check(struct au_device *dev)
 {
 	if (likely(!dev->bus->gone) || dev->bus_told)

@@ -86,10 +86,11 @@ uint64_t auf_lane_now_ms(const struct au_lane *lane);
 /* ----------------------------------------------------------------- devices */
 
 enum auf_notice {
-	AUF_UNIT_ADDED,	  /* object: the unit */
-	AUF_UNIT_REMOVED, /* object: the unit; still valid during the call */
-	AUF_DEVICE_GONE,  /* surprise removal has begun */
-	AUF_GATE_OPEN,	  /* queues deliver: replay is over */
+	AUF_UNIT_ADDED,	   /* object: the unit */
+	AUF_UNIT_REMOVED,  /* object: the unit; still valid during the call */
+	AUF_DEVICE_GONE,   /* surprise removal has begun */
+	AUF_DEVICE_FAILED, /* the driver gives up; object: why, a text. Removal follows on return */
+	AUF_GATE_OPEN,	   /* queues deliver: replay is over */
 };
 
 /**
@@ -305,6 +306,9 @@ void auf_handle_event(struct auf_handle *handle, uint16_t kind, uint32_t count, 
 /** auf_unit_add - add a unit of a class; @priv is the class' part of it. */
 int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
 		 struct au_unit **out);
+/** auf_unit_add_at - the same, in a place of its own: @number from 1; 0: the next free one. */
+int auf_unit_add_at(struct au_device *dev, const struct auf_class *cls, void *priv,
+		    unsigned int number, struct au_unit **out);
 /**
  * auf_unit_reach - which requests are plain: those whose arg[0] and length are multiples of
  * @mask + 1, whose length is from @min to @max, and which end at most at @end. @max is at most

@@ -16,17 +16,21 @@ static void unit_finish(struct auf_request *r, void *arg)
 		auf_request_finish(r, -AU_ENODEV, 0, 0);
 }
 
-int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
-		 struct au_unit **out)
+int auf_unit_add_at(struct au_device *dev, const struct auf_class *cls, void *priv,
+		    unsigned int number, struct au_unit **out)
 {
 	struct au_unit *unit;
-	unsigned int index = 0;
+	unsigned int index = number ? number - 1 : 0;
 
-	while (index < AUF_UNITS_MAX && dev->units[index])
+	while (!number && index < AUF_UNITS_MAX && dev->units[index])
 		index++;
-	if (index == AUF_UNITS_MAX) {
+	if (index >= AUF_UNITS_MAX) {
 		au_log(dev, AU_LOG_ERROR, "more than %d units", AUF_UNITS_MAX);
 		return -AU_ENOSPC;
+	}
+	if (dev->units[index]) {
+		au_log(dev, AU_LOG_ERROR, "there is a unit %u already", index);
+		return -AU_EBUSY;
 	}
 	unit = au_os_alloc(sizeof(*unit));
 	if (!unit)
@@ -43,6 +47,12 @@ int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
 	*out = unit;
 	auf_notify(dev, AUF_UNIT_ADDED, unit);
 	return 0;
+}
+
+int auf_unit_add(struct au_device *dev, const struct auf_class *cls, void *priv,
+		 struct au_unit **out)
+{
+	return auf_unit_add_at(dev, cls, priv, 0, out);
 }
 
 void auf_unit_refresh(struct au_unit *unit)

@@ -30,6 +30,7 @@
 #define HOST_SPIN_US	    100
 #define HOST_GATE_MS	    1000
 #define HOST_QUERY_MS	    250
+#define HOST_EXIT_FAILED    3 /* the driver has given up: see au_device_failed() */
 #define HOST_PARAMS_MAX	    32
 #define HOST_CHANNELS_MAX   256
 #define HOST_LINK_QUEUE_MAX 512

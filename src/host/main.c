@@ -95,6 +95,11 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 		if (host->ready)
 			host_tell_gone(host);
 		return;
+	case AUF_DEVICE_FAILED:
+		/* The next host finds the function reset; what is outstanding is replayed to it. */
+		if (host->ready)
+			_exit(HOST_EXIT_FAILED);
+		return;
 	case AUF_GATE_OPEN:
 		return;
 	}

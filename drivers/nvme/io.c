@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/* The way of a request: into the submission queue, and out of the completion queue. */
+#include "nvme.h"
+
+/*
+ * Where the data are [4.3]: the first page, then the second, or a list of all others. They are one
+ * piece for the device, so that this is arithmetic.
+ */
+static inline void io_data(struct nvme *n, struct nvme_sqe *sqe, uint32_t index,
+			   const struct au_request *req)
+{
+	uint32_t page = 1u << n->page_shift;
+	uint32_t first = page - ((uint32_t)req->dma & (page - 1));
+	uint64_t next = req->dma + first, end = req->dma + req->length;
+	uint64_t *list;
+
+	sqe->prp1 = req->dma;
+	sqe->prp2 = 0;
+	if (likely(req->length <= first))
+		return;
+	if (end - next <= page) {
+		sqe->prp2 = next;
+		return;
+	}
+	list = (uint64_t *)((char *)n->lists.cpu + index * NVME_LIST_BYTES);
+	sqe->prp2 = n->lists.addr + index * NVME_LIST_BYTES;
+	for (; next < end; next += page)
+		*list++ = next;
+}
+
+/* What is neither a read nor a write. */
+static void __attribute__((noinline))
+io_fill_other(struct nvme *n, struct nvme_sqe *sqe, uint32_t index, const struct nvme_ns *ns,
+	      const struct au_request *req)
+{
+	struct nvme_range *range =
+		(struct nvme_range *)((char *)n->lists.cpu + index * NVME_LIST_BYTES);
+
+	sqe->opcode = IO_FLUSH;
+	sqe->prp1 = sqe->prp2 = sqe->lba = sqe->blocks = 0;
+	if (req->op == AU_BLOCK_DISCARD) {
+		sqe->opcode = IO_DSM;
+		sqe->prp1 = n->lists.addr + index * NVME_LIST_BYTES;
+		sqe->cdw11 = DSM_DEALLOCATE;
+		*range = (struct nvme_range){ .blocks = (uint32_t)(req->arg[1] >> ns->shift),
+					      .first = req->arg[0] >> ns->shift };
+	} else if (req->op == AU_BLOCK_WRITE_ZEROES) {
+		sqe->opcode = IO_WRITE_ZEROES;
+		sqe->lba = req->arg[0] >> ns->shift;
+		sqe->cdw12 = (uint32_t)(req->arg[1] >> ns->shift) - 1;
+		if (req->flags & AU_BLOCK_FUA)
+			sqe->cdw12 |= 1u << IO_FUA_SHIFT;
+	}
+}
+
+/* Into the queue, where there is room: there are fewer slots than entries. */
+static inline void io_put(struct nvme *n, const struct nvme_ns *ns, struct nvme_slot *slot,
+			  const struct au_request *req)
+{
+	struct nvme_queue *q = &n->io;
+	struct nvme_sqe *sqe = &q->sq[q->tail];
+	uint32_t cid = slot->key & 0xffff, fua = req->flags & AU_BLOCK_FUA;
+
+	_Static_assert(AU_BLOCK_READ == 16 && AU_BLOCK_WRITE == 17 && IO_READ == 2 && IO_WRITE == 1,
+		       "the one from the other by a subtraction");
+	sqe->first = ns->word | cid << 16 | (18u - req->op);
+	sqe->reserved = sqe->mptr = sqe->last = 0;
+	if (likely(req->op >= AU_BLOCK_READ)) {
+		io_data(n, sqe, cid & n->mask, req);
+		sqe->lba = req->arg[0] >> ns->shift;
+		sqe->blocks = ((req->length >> ns->shift) - 1) |
+			      fua << (IO_FUA_SHIFT - __builtin_ctz(AU_BLOCK_FUA));
+	} else {
+		sqe->first = ns->word | cid << 16;
+		io_fill_other(n, sqe, cid & n->mask, ns, req);
+	}
+	q->tail = q->tail + 1 == q->size ? 0 : q->tail + 1;
+}
+
+/* A slot for a request, and the request into the queue. */
+static inline void io_start(struct nvme *n, const struct nvme_ns *ns, struct au_request *req)
+{
+	struct nvme_slot *slot = &n->slots[n->free[--n->free_count]];
+
+	slot->req = req;
+	slot->key |= NVME_BUSY;
+	slot->since = 0;
+	slot->care = 0;
+	if (likely(n->live))
+		io_put(n, ns, slot, req);
+	else
+		slot->tries = NVME_UNSENT;
+}
+
+/* No slot, not aligned, or not any more. */
+static void __attribute__((noinline))
+io_start_later(struct nvme *n, const struct nvme_ns *ns, struct au_request *req)
+{
+	if (n->gone || ns->leaving) {
+		au_request_complete(req, -AU_ENODEV, 0);
+	} else if (req->op >= AU_BLOCK_READ && (req->dma & 3)) {
+		au_request_complete(req, -AU_EINVAL, 0); /* PRPs are of whole dwords [4.3] */
+	} else if (n->free_count && !n->waiting) {
+		io_start(n, ns, req);
+	} else {
+		req->driver[0] = NULL;
+		*n->waiting_end = req;
+		n->waiting_end = (struct au_request **)&req->driver[0];
+	}
+}
+
+void nvme_deliver(struct au_queue *queue, struct au_request *req)
+{
+	const struct nvme_ns *ns = au_queue_context(queue);
+	struct nvme *n = ns->nvme;
+
+	if (unlikely(!n->free_count || n->odd || (req->dma & 3)))
+		io_start_later(n, ns, req);
+	else
+		io_start(n, ns, req);
+}
+
+/* ----------------------------------------------------------------- completions */
+
+static struct au_request *io_unwait(struct nvme *n)
+{
+	struct au_request *req = n->waiting;
+
+	n->waiting = req->driver[0];
+	if (!n->waiting)
+		n->waiting_end = &n->waiting;
+	return req;
+}
+
+static void __attribute__((noinline)) io_start_waiting(struct nvme *n)
+{
+	while (n->waiting && n->free_count) {
+		struct au_request *req = io_unwait(n);
+
+		io_start(n, au_queue_context(au_request_queue(req)), req);
+	}
+}
+
+/* The device has let go of it. */
+static inline struct au_request *io_free(struct nvme *n, struct nvme_slot *slot)
+{
+	slot->key = (slot->key + n->mask + 1) & 0xffff;
+	n->free[n->free_count++] = (uint16_t)(slot - n->slots);
+	return slot->req;
+}
+
+static void io_end(struct nvme *n, struct nvme_slot *slot, int status, uint16_t device_status)
+{
+	au_request_complete_status(io_free(n, slot), status, 0, device_status);
+	if (n->waiting)
+		io_start_waiting(n);
+}
+
+/* Once more, under another identifier. */
+static void io_again(struct nvme *n, struct nvme_slot *slot)
+{
+	slot->key = ((slot->key + n->mask + 1) & 0xffff) | NVME_BUSY;
+	slot->since = 0;
+	slot->aborting = false;
+	slot->tries++;
+	io_put(n, nvme_slot_ns(slot), slot, slot->req);
+}
+
+static void __attribute__((noinline))
+io_failed(struct nvme *n, struct nvme_slot *slot, uint16_t status)
+{
+	bool again;
+	int err = nvme_status(status, slot->req->op, &again);
+
+	if (again && !(status & STATUS_DNR) && slot->tries < NVME_TRIES && !n->gone) {
+		/* Without a queue it waits for nvme_io_resubmit(). */
+		if (n->live)
+			io_again(n, slot);
+		return;
+	}
+	if (slot->late && (status & STATUS_CODE) == STATUS_ABORT_REQUESTED)
+		err = -AU_ETIMEDOUT;
+	io_end(n, slot, err, status);
+}
+
+/* Return: whether the entry is an answer to something that was asked. */
+static inline bool io_take(struct nvme *n, uint64_t end)
+{
+	uint32_t cid = CQE_CID(end);
+	struct nvme_slot *slot = &n->slots[cid & n->mask];
+	struct au_request *req;
+
+	if (unlikely(slot->key != (cid | NVME_BUSY) ||
+		     CQE_QUEUE(end) - (NVME_IO << 16) >= n->io.size || slot->tries == NVME_UNSENT))
+		return false;
+	if (unlikely(CQE_STATUS(end))) {
+		io_failed(n, slot, CQE_STATUS(end));
+		return true;
+	}
+	req = io_free(n, slot);
+	au_request_complete(req, 0, req->length);
+	if (unlikely(n->waiting != NULL))
+		io_start_waiting(n);
+	return true;
+}
+
+unsigned int nvme_io_reap(struct nvme *n)
+{
+	struct nvme_queue *q = &n->io;
+	unsigned int count = 0;
+	uint64_t end = 0;
+	bool good = true;
+
+	/* No more than one round: the device must not hold the lane. */
+	while (count < q->size && likely(good)) {
+		end = nvme_look(q);
+		if (CQE_PHASE(end) != q->phase)
+			break;
+		if (unlikely(++q->head == q->size)) {
+			q->head = 0;
+			q->phase ^= 1;
+		}
+		count++;
+		good = io_take(n, end);
+	}
+	if (!count)
+		return 0;
+	n->reaped = true;
+	n->completed += good || count > 1;
+	nvme_ring(q, 1, q->head);
+	if (unlikely(!good)) {
+		au_log(n->dev, AU_LOG_ERROR, "a completion that nothing asked for: 0x%016llx",
+		       (unsigned long long)end);
+		nvme_reset(n, "a wrong completion");
+	}
+	return count;
+}
+
+/* ------------------------------------------------------------------- the lane */
+
+static inline unsigned int io_ring(struct nvme_queue *q)
+{
+	if (q->tail == q->rung)
+		return 0;
+	q->rung = q->tail;
+	nvme_ring(q, 0, q->tail);
+	return 1;
+}
+
+unsigned int nvme_poll(void *context)
+{
+	struct nvme *n = context;
+	unsigned int count = 0;
+
+	if (likely(n->live)) {
+		count = io_ring(&n->io);
+		count += nvme_io_reap(n);
+		count += io_ring(&n->io); /* what was delivered meanwhile */
+	}
+	if (unlikely(nvme_new(&n->admin)))
+		count += nvme_admin_reap(n);
+	if (unlikely(n->step != NULL))
+		nvme_steps_go(n);
+	return count;
+}
+
+bool nvme_idle(void *context)
+{
+	struct nvme *n = context;
+
+	if (n->live && (n->io.tail != n->io.rung || nvme_new(&n->io)))
+		return false;
+	if (nvme_new(&n->admin))
+		return false;
+	/* Polled: somebody has to. The admin queue can wait for the clock. */
+	return n->irqs || !n->live || n->free_count == n->depth;
+}
+
+/* -------------------------------------------------------------- from the start */
+
+void nvme_io_resubmit(struct nvme *n)
+{
+	/* First what ends: it may deliver, which must find things as they were. */
+	for (uint32_t i = 0; i < n->depth; i++) {
+		struct nvme_slot *slot = &n->slots[i];
+
+		if ((slot->key & NVME_BUSY) && slot->tries != NVME_UNSENT &&
+		    slot->tries >= NVME_TRIES)
+			io_end(n, slot, slot->late ? -AU_ETIMEDOUT : -AU_EIO, 0);
+	}
+	n->live = true;
+	for (uint32_t i = 0; i < n->depth; i++)
+		if (n->slots[i].key & NVME_BUSY)
+			io_again(n, &n->slots[i]);
+}
+
+void nvme_io_fail(struct nvme *n, int status)
+{
+	n->live = false;
+	n->odd = true;
+	while (n->waiting)
+		au_request_complete(io_unwait(n), status, 0);
+	for (uint32_t i = 0; i < n->depth; i++)
+		if (n->slots[i].key & NVME_BUSY)
+			io_end(n, &n->slots[i], status, 0);
+}
+
+void nvme_io_drop(struct nvme *n, const struct nvme_ns *ns)
+{
+	struct au_request *req = n->waiting;
+
+	n->waiting = NULL;
+	n->waiting_end = &n->waiting;
+	while (req) {
+		struct au_request *next = req->driver[0];
+
+		if (au_queue_context(au_request_queue(req)) == ns)
+			au_request_complete(req, -AU_ENODEV, 0);
+		else
+			io_start_later(n, au_queue_context(au_request_queue(req)), req);
+		req = next;
+	}
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* NVMe controllers on PCI: NVM Express Base Specification, revisions 1.0 to 2.0. */
+#include "nvme.h"
+
+#define NVME_BAR_MIN  0x1010u /* up to the doorbells of the I/O queues */
+#define NVME_DRAIN_MS 500u
+
+/* A completion interrupt, or the line; polling may have been faster, and it was ours all the same.
+ */
+static bool nvme_isr(struct au_irq *irq)
+{
+	struct nvme *n = au_irq_context(irq);
+	bool ours = n->reaped || nvme_new(&n->admin) || (n->live && nvme_new(&n->io));
+
+	n->reaped = false;
+	return ours;
+}
+
+static void nvme_dpc(struct au_irq *irq)
+{
+	nvme_poll(au_irq_context(irq));
+}
+
+static void nvme_pace(struct au_timer *timer, void *context)
+{
+	nvme_poll(context);
+}
+
+static int nvme_irqs(struct nvme *n)
+{
+	unsigned int count = au_param_uint(n->dev, "polled") ? 0 : au_irq_count(n->dev);
+	struct au_irq_config config = { AU_HEAD(struct au_irq_config), .context = n,
+					.isr = nvme_isr, .dpc = nvme_dpc };
+	int err = 0;
+
+	n->irqs = count > 0;
+	n->io_vector = count > 1;
+	for (config.vector = 0; !err && n->irqs && config.vector <= n->io_vector; config.vector++) {
+		struct au_irq *irq;
+
+		err = au_irq_create(n->dev, &config, &irq);
+	}
+	return err;
+}
+
+static int nvme_prepare(struct au_device *dev)
+{
+	struct nvme *n = au_context(dev);
+	const struct au_poller_config poller = { AU_HEAD(struct au_poller_config), .context = n,
+						 .poll = nvme_poll, .idle = nvme_idle };
+	struct au_poller *handle;
+	int err;
+
+	n->dev = dev;
+	n->waiting_end = &n->waiting;
+	n->depth = (uint32_t)au_param_uint(dev, "depth");
+	n->timeout_ms = (uint32_t)au_param_uint(dev, "timeout-ms");
+	n->want_shadow = au_param_uint(dev, "shadow");
+	err = au_map_bar(dev, 0, NVME_BAR_MIN, &n->regs);
+	err = err ? err : nvme_irqs(n);
+	err = err ? err : au_poller_create(dev, &poller, &handle);
+	err = err ? err : au_timer_create(dev, nvme_clock, n, &n->clock);
+	return err ? err : au_timer_create(dev, nvme_pace, n, &n->pace);
+}
+
+static void entry_done(struct nvme *n, int err)
+{
+	n->failed = err != 0;
+}
+
+static int nvme_d0_entry(struct au_device *dev, enum au_power from)
+{
+	struct nvme *n = au_context(dev);
+
+	n->waits = true;
+	n->failed = n->odd = false;
+	nvme_steps_begin(n, nvme_bring_up, entry_done);
+	nvme_steps_wait(n);
+	n->waits = false;
+	if (n->failed || n->gone) {
+		if (!n->gone)
+			nvme_stop_now(n);
+		return n->gone ? -AU_ENODEV : -AU_EIO;
+	}
+	nvme_io_resubmit(n);
+	return 0;
+}
+
+static int nvme_io_begin(struct au_device *dev)
+{
+	struct nvme *n = au_context(dev);
+
+	nvme_events_begin(n);
+	nvme_clock(n->clock, n);
+	return 0;
+}
+
+/* What is on its way has a moment to come; what does not ends when the device has let go. */
+static void nvme_drain(struct nvme *n)
+{
+	for (unsigned int ms = 0; ms < NVME_DRAIN_MS && n->live; ms++) {
+		nvme_poll(n);
+		if (n->free_count == n->depth)
+			break;
+		au_sleep_ms(n->dev, 1);
+	}
+}
+
+static int nvme_d0_exit(struct au_device *dev, enum au_power to)
+{
+	struct nvme *n = au_context(dev);
+	bool well = n->live && !n->failed;
+
+	n->waits = true;
+	n->step = NULL;
+	if (well && !n->gone) {
+		nvme_drain(n);
+		n->live = false;
+		n->upset = false;
+		nvme_steps_begin(n, nvme_shut_down, entry_done);
+		nvme_steps_wait(n);
+	}
+	if (!well || n->failed)
+		nvme_stop_now(n);
+	nvme_io_fail(n, -AU_ENODEV);
+	n->waits = false;
+	return n->failed && !n->gone ? -AU_EIO : 0;
+}
+
+static void nvme_surprise(struct au_device *dev)
+{
+	struct nvme *n = au_context(dev);
+
+	__atomic_store_n(&n->gone, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&n->odd, true, __ATOMIC_RELAXED);
+}
+
+AU_DRIVER_NOTE(AU_NAME("nvme") AU_VERSION("1.0") AU_CLASS("block") AU_SUMMARY(
+	"NVMe controllers on PCI; each namespace is a unit") AU_MATCH_PCI_CLASS(0x010802)
+		       AU_DMA(64, 0x280000) AU_PARAM_UINT("depth", 255, 1, 1023,
+							  "commands that the device has at once")
+			       AU_PARAM_BOOL("polled", 0, "without interrupts")
+				       AU_PARAM_BOOL("shadow", 1,
+						     "doorbells in memory, if the "
+						     "controller can")
+					       AU_PARAM_UINT("timeout-ms", 10000, 50, 600000,
+							     "how long a command may "
+							     "take"));
+
+AU_DRIVER = {
+	AU_HEAD(struct au_driver),	   .context_size = sizeof(struct nvme),
+	.prepare = nvme_prepare,	   .d0_entry = nvme_d0_entry,
+	.d0_exit = nvme_d0_exit,	   .io_start = nvme_io_begin,
+	.surprise_removed = nvme_surprise,
+};
