@@ -71,8 +71,10 @@ static bool session_over(struct nvme_session *s)
 	struct pollfd pfd = { .fd = s->src.fd, .events = POLLRDHUP };
 
 	while (s->src.fd >= 0 && poll(&pfd, 1, 0) == 1 && pfd.revents) {
+		/* What it has sent before is executed, unless it does not take the answers. */
 		pfd.events |= POLLIN;
-		if (poll(&pfd, 1, 0) == 1 && pfd.revents & POLLIN && nvme_session_input(s))
+		if (poll(&pfd, 1, 0) == 1 && pfd.revents & POLLIN && nvme_session_input(s) &&
+		    !lab_buf_len(&s->out))
 			continue;
 		nvme_session_end(s);
 	}
@@ -144,13 +146,15 @@ int nvme_listen_on(const char *path)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	AU_CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	AU_CLEANUP_FD int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stat st;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return lab_fail(-ENAMETOOLONG, "%s: a socket's path has at most %zu bytes", path,
 				sizeof(addr.sun_path) - 1);
 	memcpy(addr.sun_path, path, strlen(path) + 1);
-	/* One that is left over from a server that was killed is nobody's. */
-	if (connect(probe, (struct sockaddr *)&addr, sizeof(addr)) && errno == ECONNREFUSED)
+	/* A socket that is left over from a server that was killed is nobody's. */
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    connect(probe, (struct sockaddr *)&addr, sizeof(addr)) && errno == ECONNREFUSED)
 		unlink(path);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || chmod(path, 0600) ||
 	    listen(fd, 16))

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -561,6 +562,27 @@ def test_bad_arguments(rundir, args):
     assert out.stdout == ""
 
 
+def test_socket_paths(start, rundir):
+    """A socket that is in use, or a file, is left alone; one that is left over is not."""
+    def fails(path):
+        out = subprocess.run([vfu.program("auriga-lab"), "nvme", "--socket", path],
+                             capture_output=True, text=True, check=False, timeout=20)
+        return out.returncode == 1 and out.stderr.count("\n") == 1 and path in out.stderr
+    file = rundir / "file"
+    file.write_text("precious")
+    assert fails(str(file)) and file.read_text() == "precious"
+    ctl = start()
+    assert fails(ctl.path)
+    with Host(ctl.path) as host:
+        host.identify(1)
+    ctl.process.kill()
+    ctl.process.wait()
+    assert os.path.exists(ctl.path)
+    ctl.__enter__()
+    with Host(ctl.path) as host:
+        host.identify(1)
+
+
 # --------------------------------------------------------- clients, hostile too
 
 CLIENT = """
@@ -593,6 +615,23 @@ def test_killed_client(ctl):
     stats = ctl.stats()
     assert stats["clients"] == 6 and stats["refused"] == 5 and stats["held"] == 0
     assert ctl.messages().count("refused a second client") == 5
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_client_that_takes_no_answers(ctl, half):
+    """It is not waited for, neither while it is there nor when it has gone, or half gone."""
+    with Vfu(ctl.path, timeout=0.2) as v:
+        read_all = v.message(vfu.REGION_READ, struct.pack("<QII", 0, CONFIG, 4096))
+        with pytest.raises(TimeoutError):
+            while True:
+                v.send(read_all * 100)
+        assert ctl.stats()["clients"] == 1
+        if half:
+            v.sock.shutdown(socket.SHUT_WR)
+        else:
+            v.close()
+        with Host(ctl.path) as host:
+            host.identify(1)
 
 
 def test_next_client_has_other_doorbells(ctl):
