@@ -212,9 +212,9 @@ class Host:
 
     # commands
 
-    def queue(self, qid=1, entries=64, vector=None):
+    def queue(self, qid=1, entries=64, vector=None, loud=True):
         pair = Pair(self, qid, entries)
-        flags = 1 if vector is None else 3 | vector << 16
+        flags = 1 if vector is None else 1 | loud << 1 | vector << 16
         self.admin.call(CREATE_CQ, prp1=pair.cq, dwords=((entries - 1) << 16 | qid, flags))
         self.admin.call(CREATE_SQ, prp1=pair.sq, dwords=((entries - 1) << 16 | qid, qid << 16 | 1))
         return pair
