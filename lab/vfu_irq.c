@@ -96,7 +96,7 @@ static int connect_messages(struct vfu_session *s, enum lab_irq_mode mode,
 
 	if (f->irq_mode != LAB_IRQ_NONE && f->irq_mode != mode)
 		return -EINVAL;
-	if (!s->num_fds) {
+	if (!s->fds.num) {
 		msi_connect(f, mode, set->start, set->count, NULL);
 		return 0;
 	}

@@ -33,20 +33,9 @@ static int peer_pid(int fd)
 	return cred.pid;
 }
 
-static void close_fds(struct vfu_session *s)
-{
-	while (s->num_fds)
-		close(s->fds[--s->num_fds]);
-}
-
 bool vfu_take_fds(struct vfu_session *s, int *fds, unsigned int num)
 {
-	if (s->num_fds < num)
-		return false;
-	memcpy(fds, s->fds, num * sizeof(*fds));
-	s->num_fds -= num;
-	memmove(s->fds, s->fds + num, s->num_fds * sizeof(*s->fds));
-	return true;
+	return vfu_fds_take(&s->fds, fds, num);
 }
 
 static void unmapped(void *arg, int err)
@@ -74,7 +63,7 @@ static void session_end(struct vfu_session *s)
 		alog_event(&lab->log, f->id, "close");
 	}
 	close(s->src.fd);
-	close_fds(s);
+	vfu_fds_close(&s->fds);
 	vfu_req_abandon(s);
 	for (struct vfu_session **p = &lab->sessions; *p; p = &(*p)->next) {
 		if (*p == s) {
@@ -99,16 +88,14 @@ void vfu_drop(struct vfu_session *s, const char *why)
 static void execute_input(struct vfu_session *s)
 {
 	struct vfu_header h;
+	const char *wrong;
 
 	s->stalled = false;
 	while (!s->dead && s->state != VFU_CLOSING && lab_buf_len(&s->in) >= sizeof(h)) {
 		memcpy(&h, lab_buf_head(&s->in), sizeof(h));
-		if (h.size < sizeof(h) || h.size > VFU_MAX_MSG) {
-			vfu_drop(s, "it sent a message of an impossible size");
-			return;
-		}
-		if ((h.flags & VFU_TYPE_MASK) != VFU_TYPE_COMMAND) {
-			vfu_drop(s, "it sent a reply that nothing asked for");
+		wrong = vfu_header_wrong(&h);
+		if (wrong) {
+			vfu_drop(s, wrong);
 			return;
 		}
 		if (lab_buf_len(&s->in) < h.size)
@@ -130,59 +117,19 @@ static void execute_input(struct vfu_session *s)
 		lab_buf_consume(&s->in, h.size);
 	}
 	if (!s->dead && !lab_buf_len(&s->in))
-		close_fds(s); /* those that no message took */
-}
-
-static bool take_fds(struct vfu_session *s, struct msghdr *msg)
-{
-	bool fits = !(msg->msg_flags & MSG_CTRUNC);
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (s->num_fds < VFU_MAX_MSG_FDS) {
-				s->fds[s->num_fds++] = fd;
-			} else {
-				close(fd);
-				fits = false;
-			}
-		}
-	}
-	return fits;
+		vfu_fds_close(&s->fds); /* those that no message took */
 }
 
 /* Return: whether there may be more to read now; the event comes again if there is after all. */
 static bool receive(struct vfu_session *s)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(VFU_MAX_MSG_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_len = VFU_MAX_MSG };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+	ssize_t n = vfu_receive(s->src.fd, &s->in, &s->fds);
 
-	iov.iov_base = lab_buf_reserve(&s->in, iov.iov_len);
-	ssize_t n = recvmsg(s->src.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n <= 0) {
+	if (n == 0)
 		s->eof = true;
-		return false;
-	}
-	s->in.tail += (size_t)n;
-	if (!take_fds(s, &msg)) {
+	else if (n == -E2BIG)
 		vfu_drop(s, "it passed more descriptors than the lab takes");
-		return false;
-	}
-	return (size_t)n == iov.iov_len;
+	return n == VFU_MAX_MSG;
 }
 
 static void session_input(struct vfu_session *s)

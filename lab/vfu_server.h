@@ -10,7 +10,7 @@
 #define LAB_VFU_SERVER_H
 
 #include "lab.h"
-#include "vfu_proto.h"
+#include "vfu_stream.h"
 
 enum vfu_state {
 	VFU_NEW, /* has to say VERSION */
@@ -26,8 +26,7 @@ struct vfu_session {
 	struct vfu_session *next;      /* in lab->sessions, later in lab->dead_sessions */
 	struct vfu_req *first, **last; /* requests not yet answered, in order */
 	struct lab_buf in, out;
-	int fds[VFU_MAX_MSG_FDS];
-	unsigned int num_fds;
+	struct vfu_fds fds;
 	bool stalled; /* a bound or a reset keeps messages from being executed */
 	bool eof;     /* nothing more will come */
 	bool dead;    /* closed; the memory lives until the end of the loop's turn */

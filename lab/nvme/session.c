@@ -10,19 +10,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-
-union fd_control {
-	struct cmsghdr align;
-	char bytes[CMSG_SPACE(VFU_MAX_MSG_FDS * sizeof(int))];
-};
-
-static void close_fds(struct nvme_session *s)
-{
-	while (s->num_fds)
-		close(s->fds[--s->num_fds]);
-}
 
 int nvme_session_begin(struct nvme_session *s, int fd)
 {
@@ -49,7 +37,7 @@ void nvme_session_end(struct nvme_session *s)
 	nvme_update(nvme);
 	close(s->src.fd);
 	s->src.fd = -1;
-	close_fds(s);
+	vfu_fds_close(&s->fds);
 	lab_buf_free(&s->in);
 	lab_buf_free(&s->out);
 }
@@ -81,13 +69,16 @@ bool nvme_session_output(struct nvme_session *s)
 static void send_with(struct nvme_session *s, const struct vfu_header *h, const void *payload,
 		      uint32_t size, int fd)
 {
-	union fd_control control = { 0 };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
 	struct iovec iov[2] = { { (void *)(uintptr_t)h, sizeof(*h) },
 				{ (void *)(uintptr_t)payload, size } };
 	struct msghdr msg = { .msg_iov = iov,
 			      .msg_iovlen = 2,
 			      .msg_control = control.bytes,
-			      .msg_controllen = CMSG_SPACE(sizeof(int)) };
+			      .msg_controllen = sizeof(control.bytes) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	ssize_t n;
 
@@ -121,29 +112,17 @@ void nvme_session_reply(struct nvme_session *s, const struct vfu_header *h, int 
 
 /* -------------------------------------------------------------------- input */
 
-int nvme_session_take(struct nvme_session *s)
-{
-	int fd;
-
-	if (!s->num_fds)
-		return -1;
-	fd = s->fds[0];
-	s->num_fds--;
-	memmove(s->fds, s->fds + 1, s->num_fds * sizeof(s->fds[0]));
-	return fd;
-}
-
 /* Return: whether the session goes on. */
 static bool execute_input(struct nvme_session *s)
 {
 	struct vfu_header h;
+	const char *wrong;
 
 	while (!s->eof && lab_buf_len(&s->in) >= sizeof(h)) {
 		memcpy(&h, lab_buf_head(&s->in), sizeof(h));
-		if (h.size < sizeof(h) || h.size > VFU_MAX_MSG)
-			return drop(s, "it sent a message of an impossible size");
-		if ((h.flags & VFU_TYPE_MASK) != VFU_TYPE_COMMAND)
-			return drop(s, "it sent a reply that nothing asked for");
+		wrong = vfu_header_wrong(&h);
+		if (wrong)
+			return drop(s, wrong);
 		if (lab_buf_len(&s->in) < h.size)
 			break;
 		if (!s->ready && h.cmd != VFU_VERSION)
@@ -157,42 +136,12 @@ static bool execute_input(struct nvme_session *s)
 			return true;
 	}
 	if (!lab_buf_len(&s->in))
-		close_fds(s); /* those that no message took */
+		vfu_fds_close(&s->fds); /* those that no message took */
 	return true;
-}
-
-static bool take_fds(struct nvme_session *s, struct msghdr *msg)
-{
-	bool fits = !(msg->msg_flags & MSG_CTRUNC);
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (s->num_fds < VFU_MAX_MSG_FDS) {
-				s->fds[s->num_fds++] = fd;
-			} else {
-				close(fd);
-				fits = false;
-			}
-		}
-	}
-	return fits;
 }
 
 bool nvme_session_input(struct nvme_session *s)
 {
-	union fd_control control;
-	struct iovec iov = { .iov_len = VFU_MAX_MSG };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
 	ssize_t n;
 
 	if (!nvme_session_output(s))
@@ -203,14 +152,10 @@ bool nvme_session_input(struct nvme_session *s)
 		return false;
 	if (lab_buf_len(&s->out))
 		return true;
-	iov.iov_base = lab_buf_reserve(&s->in, iov.iov_len);
-	n = recvmsg(s->src.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	n = vfu_receive(s->src.fd, &s->in, &s->fds);
+	if (n == -EAGAIN)
 		return true;
-	if (n <= 0)
-		return false;
-	s->in.tail += (size_t)n;
-	if (!take_fds(s, &msg))
-		return drop(s, "it passed more descriptors than a message can have");
-	return execute_input(s) && !s->eof;
+	if (n == -E2BIG)
+		return drop(s, "it passed more descriptors than the lab takes");
+	return n > 0 && execute_input(s) && !s->eof;
 }

@@ -3,8 +3,7 @@
 #ifndef LAB_NVME_SESSION_H
 #define LAB_NVME_SESSION_H
 
-#include "../util.h"
-#include "../vfu_proto.h"
+#include "../vfu_stream.h"
 #include "nvme.h"
 
 struct nvme_session {
@@ -13,8 +12,7 @@ struct nvme_session {
 	bool ready; /* it has said VERSION */
 	bool eof;
 	struct lab_buf in, out;
-	int fds[VFU_MAX_MSG_FDS]; /* not yet taken by a message */
-	unsigned int num_fds;
+	struct vfu_fds fds;
 };
 
 /** nvme_session_begin - the connected stream @fd is the client. Return: 0, or why it cannot be. */
@@ -41,8 +39,5 @@ void nvme_vfu_execute(struct nvme_session *s, const struct vfu_header *h, const 
 /** nvme_session_reply - answer a message; @error: negative, then there is no payload. */
 void nvme_session_reply(struct nvme_session *s, const struct vfu_header *h, int error,
 			const void *payload, uint32_t size, int fd);
-
-/** nvme_session_take - a descriptor that came with this message, or -1. */
-int nvme_session_take(struct nvme_session *s);
 
 #endif

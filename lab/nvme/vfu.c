@@ -47,14 +47,14 @@ static int cmd_version(struct nvme_session *s, const struct vfu_header *h, const
 static int cmd_dma_map(struct nvme_session *s, const struct vfu_header *h, const uint8_t *payload,
 		       uint32_t size)
 {
-	AU_CLEANUP_FD int fd = nvme_session_take(s);
+	AU_CLEANUP_FD int fd = -1;
 	struct vfu_dma_map map;
 	int ret;
 
 	if (size < sizeof(map))
 		return -EINVAL;
 	memcpy(&map, payload, sizeof(map));
-	if (fd < 0)
+	if (!vfu_fds_take(&s->fds, &fd, 1))
 		return lab_fail(-EINVAL, "a DMA_MAP without a descriptor: memory is only mapped");
 	ret = nvme_dma_map(&s->nvme->dma, map.addr, map.size, map.flags, fd, map.offset);
 	if (ret == -EPERM)
@@ -174,13 +174,16 @@ static int cmd_get_irq_info(struct nvme_session *s, const struct vfu_header *h,
 /* Descriptors for all of the vectors, or for none, which disconnects them. */
 static int irqs_connect(struct nvme_session *s, const struct vfio_irq_set *set)
 {
-	bool none = s->num_fds == 0;
+	bool none = s->fds.num == 0;
 
-	if (!none && s->num_fds < set->count)
+	if (!none && s->fds.num < set->count)
 		return -EINVAL;
-	for (uint32_t i = 0; i < set->count; i++)
-		nvme_irq_connect(s->nvme, set->index, set->start + i,
-				 none ? -1 : nvme_session_take(s));
+	for (uint32_t i = 0; i < set->count; i++) {
+		int fd = -1;
+
+		vfu_fds_take(&s->fds, &fd, none ? 0 : 1);
+		nvme_irq_connect(s->nvme, set->index, set->start + i, fd);
+	}
 	return 0;
 }
 
