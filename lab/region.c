@@ -159,10 +159,11 @@ void region_read(struct vfu_req *req, unsigned int region, uint64_t off, uint32_
 		return;
 	}
 
-	const struct lab_bar *bar = region < LAB_NUM_BARS ? &f->bar[region] : NULL;
-	bool decodes = bar && config_decodes(f, bar);
+	bool is_bar = region < LAB_NUM_BARS; /* else configuration space, of what is gone */
+	const struct lab_bar *bar = &f->bar[is_bar ? region : 0];
+	bool decodes = is_bar && config_decodes(f, bar);
 	while (count) {
-		unsigned int w = piece(off, count, bar && !bar->io ? 8 : 4);
+		unsigned int w = piece(off, count, is_bar && !bar->io ? 8 : 4);
 
 		if (decodes && !msi_is_table(f, region, off)) {
 			submit(req, &(struct qtest_op){ .cmd = bar->io ? QTEST_IN : QTEST_READ,
