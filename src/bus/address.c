@@ -70,11 +70,7 @@ int au_bus_address_parse(const char *text, struct au_bus_address *address, char 
 	}
 	if (rest && strncmp(text, "vfio:", 5) == 0) {
 		address->kind = AU_BUS_VFIO;
-		err = address_pci(text, rest + 1, address, error, error_size);
-		if (err)
-			return err;
-		SAY("%s: vfio: the kernel's VFIO is not there yet: use vfio-user:PATH", text);
-		return -ENOTSUP;
+		return address_pci(text, rest + 1, address, error, error_size);
 	}
 	if (rest && strncmp(text, "vhost-user:", 11) == 0) {
 		address->kind = AU_BUS_VHOST_USER;
@@ -90,27 +86,50 @@ int au_bus_address_parse(const char *text, struct au_bus_address *address, char 
 	return -EINVAL;
 }
 
-int au_bus_open(const char *address, int timeout_ms, struct au_bus_session *session, char *error,
-		size_t error_size)
+int au_bus_open(const char *address, int timeout_ms, struct au_bus_session *session,
+		int fds[AU_BUS_FDS], char *error, size_t error_size)
 {
 	struct au_bus_address parsed;
 	int err = au_bus_address_parse(address, &parsed, error, error_size);
 
+	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
+		fds[i] = -1;
 	if (err)
 		return err;
 	/* A transport that comes later gets its line here and in au_bus_adopt(). */
-	if (parsed.kind == AU_BUS_VFIO_USER)
-		return au_vfu_open(parsed.path, timeout_ms, session, error, error_size);
+	if (parsed.kind == AU_BUS_VFIO)
+		return au_vfio_open(parsed.path, session, fds, error, error_size);
+	if (parsed.kind == AU_BUS_VFIO_USER) {
+		fds[0] = au_vfu_open(parsed.path, timeout_ms, session, error, error_size);
+		err = fds[0] < 0 ? fds[0] : 0;
+		fds[0] = fds[0] < 0 ? -1 : fds[0];
+		return err;
+	}
 	SAY("%s: there is nothing to open below a virtual device", address);
 	return -EINVAL;
 }
 
-int au_bus_adopt(int fd, const struct au_bus_session *session, const char *address,
+int au_bus_adopt(int fds[AU_BUS_FDS], const struct au_bus_session *session, const char *address,
 		 struct au_bus **bus)
 {
-	if (session->size >= sizeof(*session) && session->transport == AU_BUS_VFIO_USER)
+	int fd = fds[0];
+
+	if (session->size >= sizeof(*session) && session->transport == AU_BUS_VFIO)
+		return au_vfio_adopt(fds, session, address, bus);
+	if (session->size >= sizeof(*session) && session->transport == AU_BUS_VFIO_USER) {
+		fds[0] = -1;
+		au_bus_fds_close(fds);
 		return au_vfu_adopt(fd, session, address, bus);
-	if (fd >= 0)
-		close(fd);
+	}
+	au_bus_fds_close(fds);
 	return -EINVAL;
+}
+
+void au_bus_fds_close(int fds[AU_BUS_FDS])
+{
+	for (unsigned int i = 0; i < AU_BUS_FDS; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
 }

@@ -2,7 +2,7 @@
 /**
  * DOC: The bus interface: how the framework reaches one PCI function
  *
- * A transport (vfio-user now; kernel VFIO later) fills in &struct au_bus_ops. A bus object belongs
+ * A transport (vfio-user, the kernel's VFIO) fills in &struct au_bus_ops. A bus object belongs
  * to one thread at a time: the lane. An access blocks until the device has answered, at most for
  * the session's time-out. Every access can fail only one way that lasts: the function is gone.
  * Reads then give all-ones, writes vanish, @gone is set for good and @why says why, once: whoever
@@ -37,6 +37,8 @@ enum au_bus_kind {
 
 #define AU_BUS_AREAS	     4 /* mapped parts of one region */
 #define AU_BUS_IRQS	     3 /* kinds of interrupts: see below */
+#define AU_BUS_RANGES	     8 /* of addresses that a device may use */
+#define AU_BUS_FDS	     3 /* descriptors of a session */
 
 /* VFIO's indexes of the kinds of interrupts. */
 enum au_bus_irq { AU_BUS_INTX = 0, AU_BUS_MSI = 1, AU_BUS_MSIX = 2 };
@@ -115,11 +117,17 @@ struct au_bus_ops {
 	void (*close)(struct au_bus *bus);
 };
 
+/** struct au_bus_range - addresses, both ends included. */
+struct au_bus_range {
+	uint64_t first, last;
+};
+
 /**
  * struct au_bus - a function in reach. A transport embeds it.
  * @ops: the transport.
  * @regions: by VFIO region index.
  * @irqs: how many vectors of each kind there are.
+ * @ranges, @range_count: the addresses that dma_map() takes; none: all of them.
  * @gone: it does not answer any more.
  * @pending: posted writes wait for a flush.
  * @why: one line about why it is gone; empty before.
@@ -129,6 +137,8 @@ struct au_bus {
 	const struct au_bus_ops *ops;
 	struct au_bus_region regions[AU_BUS_REGIONS];
 	uint32_t irqs[AU_BUS_IRQS];
+	struct au_bus_range ranges[AU_BUS_RANGES];
+	unsigned int range_count;
 	bool gone;
 	bool pending;
 	char why[160];
@@ -144,7 +154,7 @@ static inline void au_bus_flush(struct au_bus *bus)
 
 /**
  * struct au_bus_session - an open session, in a form that can be sent to another process: the
- * manager opens and resets, the host adopts. The descriptor travels beside it.
+ * manager opens and resets, the host adopts. The descriptors travel beside it.
  */
 struct au_bus_session {
 	uint32_t size;
@@ -162,16 +172,22 @@ struct au_bus_session {
 #define AU_BUS_TIMEOUT_MS 5000
 
 /**
- * au_bus_open - open a session by address, "vfio-user:PATH" so far; see au_vfu_open().
+ * au_bus_open - open a session by address; see au_vfu_open() and au_vfio_open().
+ * @fds: its descriptors, the caller's; -1 where there is none, all of them on failure. A socket;
+ *	for VFIO the device, its group, its container.
  * @error: one line on failure, @error_size bytes.
+ * Return: 0 or a negative errno; -EBUSY, -EAGAIN: somebody else still has it.
  */
-int au_bus_open(const char *address, int timeout_ms, struct au_bus_session *session, char *error,
-		size_t error_size);
+int au_bus_open(const char *address, int timeout_ms, struct au_bus_session *session,
+		int fds[AU_BUS_FDS], char *error, size_t error_size);
 
-/** au_bus_adopt - make a bus of an open session; owns @fd from then on, also on failure. The
- * session may come from another process: it is checked. */
-int au_bus_adopt(int fd, const struct au_bus_session *session, const char *address,
+/** au_bus_adopt - make a bus of an open session; takes @fds, also on failure. The session may come
+ * from another process: it is checked. */
+int au_bus_adopt(int fds[AU_BUS_FDS], const struct au_bus_session *session, const char *address,
 		 struct au_bus **bus);
+
+/** au_bus_fds_close - close what is not -1, and make it so. */
+void au_bus_fds_close(int fds[AU_BUS_FDS]);
 
 /**
  * au_vfu_open - connect to a vfio-user server, negotiate, and quiet the function: bus mastering
@@ -186,6 +202,18 @@ int au_vfu_open(const char *path, int timeout_ms, struct au_bus_session *session
 /** au_vfu_adopt - what au_bus_adopt() does for vfio-user. */
 int au_vfu_adopt(int fd, const struct au_bus_session *session, const char *address,
 		 struct au_bus **bus);
+
+/**
+ * au_vfio_open - open a function that is bound to vfio-pci. The kernel resets it on the way, if it
+ * has a reset; bus mastering and INTx are off then.
+ * @address: DDDD:BB:DD.F.
+ */
+int au_vfio_open(const char *address, struct au_bus_session *session, int fds[AU_BUS_FDS],
+		 char *error, size_t error_size);
+
+/** au_vfio_adopt - what au_bus_adopt() does for VFIO. */
+int au_vfio_adopt(int fds[AU_BUS_FDS], const struct au_bus_session *session, const char *address,
+		  struct au_bus **bus);
 
 /* PCI core, on any transport. */
 

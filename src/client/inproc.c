@@ -161,7 +161,7 @@ static int inproc_open_bus(struct inproc_instance *inst, const struct au_open_op
 	char dir[AU_PATH_MAX], error[CLIENT_ERROR_SIZE], who[96];
 	bool is_virtual = strcmp(inst->address, "virtual") == 0;
 	struct au_bus_session session;
-	int err, fd;
+	int err, fds[AU_BUS_FDS];
 
 	*bus = NULL;
 	if (is_virtual && inproc_is_virtual(&inst->note))
@@ -178,11 +178,12 @@ static int inproc_open_bus(struct inproc_instance *inst, const struct au_open_op
 	inst->claim = au_claim(dir, inst->address, who, error, sizeof(error));
 	if (inst->claim < 0)
 		return client_fail(inst->claim, "%s", error);
-	fd = au_bus_open(inst->address, (int)options->timeout_ms, &session, error, sizeof(error));
-	if (fd < 0)
-		return client_fail(fd, "%s", error);
+	err = au_bus_open(inst->address, (int)options->timeout_ms, &session, fds, error,
+			  sizeof(error));
+	if (err)
+		return client_fail(err, "%s", error);
 	if (!inproc_matches(&inst->note, &session)) {
-		close(fd);
+		au_bus_fds_close(fds);
 		return client_fail(-ENODEV,
 				   "%s: this is PCI %04x:%04x class %06x, which %s does not "
 				   "drive",
@@ -190,7 +191,7 @@ static int inproc_open_bus(struct inproc_instance *inst, const struct au_open_op
 				   session.vendor_device & 0xffff, session.class_code,
 				   inst->driver);
 	}
-	err = au_bus_adopt(fd, &session, inst->address, bus);
+	err = au_bus_adopt(fds, &session, inst->address, bus);
 	return err ? client_fail(err, "%s: cannot use the session: %s", inst->address,
 				 strerror(-err))
 		   : 0;

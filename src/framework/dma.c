@@ -22,6 +22,29 @@ static uint64_t dma_align(uint64_t value, uint64_t align)
 	return (value + align - 1) & ~(align - 1);
 }
 
+/* The lowest address from @at on at which @size bytes are what the bus takes. */
+static uint64_t dma_in_range(const struct au_bus *bus, uint64_t at, uint64_t size, uint64_t align)
+{
+	uint64_t best = UINT64_MAX, first;
+
+	if (at < DMA_HOLE_END && at + size > DMA_HOLE)
+		at = dma_align(DMA_HOLE_END, align);
+	if (!bus->range_count)
+		return at;
+	for (unsigned int i = 0; i < bus->range_count; i++) {
+		const struct au_bus_range *range = &bus->ranges[i];
+
+		first = dma_align(at > range->first ? at : range->first, align);
+		if (first < at || first > range->last || range->last - first < size - 1)
+			continue;
+		if (first < DMA_HOLE_END && first + size > DMA_HOLE)
+			continue;
+		if (first < best)
+			best = first;
+	}
+	return best;
+}
+
 /* The lowest free address for @size bytes, and the mapping behind which it lies. */
 static uint64_t dma_place(struct au_device *dev, uint64_t size, struct au_list **behind)
 {
@@ -33,16 +56,13 @@ static uint64_t dma_place(struct au_device *dev, uint64_t size, struct au_list *
 	au_list_for_each (node, &dev->dma.mappings) {
 		const struct auf_mapping *m = AU_CONTAINER(node, struct auf_mapping, node);
 
-		if (at < DMA_HOLE_END && at + size > DMA_HOLE)
-			at = dma_align(DMA_HOLE_END, align);
+		at = dma_in_range(dev->bus, at, size, align);
 		if (size <= m->iova && at <= m->iova - size)
 			return at;
 		at = dma_align(m->iova + m->size, align);
 		*behind = node;
 	}
-	if (at < DMA_HOLE_END && at + size > DMA_HOLE)
-		at = dma_align(DMA_HOLE_END, align);
-	return at;
+	return dma_in_range(dev->bus, at, size, align);
 }
 
 int auf_dma_map(struct au_device *dev, int fd, void *cpu, uint64_t size, uint64_t *iova)

@@ -19,6 +19,7 @@ static const struct {
 	[HOST_FD_MODULE] = { "module", true },	[HOST_FD_STATUS] = { "status", true },
 	[HOST_FD_STATE] = { "state", true },	[HOST_FD_RETAINED] = { "retained", false },
 	[HOST_FD_ARENA] = { "arena", false },	[HOST_FD_SESSION] = { "session", false },
+	[HOST_FD_GROUP] = { "group", false },	[HOST_FD_CONTAINER] = { "container", false },
 	[HOST_FD_LISTEN] = { "listen", false }, [HOST_FD_CLAIM] = { "claim", false },
 };
 
@@ -132,6 +133,10 @@ static void start_descriptors(struct start_parser *p, int fds[AU_MSG_FDS], struc
 	}
 	if (start->has_session != (start->fds[HOST_FD_SESSION] >= 0))
 		start_refuse(p, "session", "text and descriptor must come together");
+	else if ((start->has_session && start->session.transport == AU_BUS_VFIO) !=
+			 (start->fds[HOST_FD_GROUP] >= 0) ||
+		 (start->fds[HOST_FD_GROUP] >= 0) != (start->fds[HOST_FD_CONTAINER] >= 0))
+		start_refuse(p, "session", "VFIO has three descriptors, others have one");
 }
 
 static void start_sandbox(struct start_parser *p, struct host_start *start)

@@ -102,6 +102,7 @@ static void host_sandbox(struct host *host, const char *pid_ns)
 		.uid = host->start.uid,
 		.gid = host->start.gid,
 		.threads = 2,
+		.vfio = host->start.has_session && host->start.session.transport == AU_BUS_VFIO,
 		.module = host->start.fds[HOST_FD_MODULE],
 		.name = host->start.driver,
 	};
@@ -255,9 +256,8 @@ static int host_device(struct host *host, struct host_failure *why)
 	int err;
 
 	if (host->start.has_session) {
-		err = au_bus_adopt(host->start.fds[HOST_FD_SESSION], &host->start.session,
+		err = au_bus_adopt(&host->start.fds[HOST_FD_SESSION], &host->start.session,
 				   host->start.address, &config.bus);
-		host->start.fds[HOST_FD_SESSION] = -1;
 		if (err) {
 			snprintf(why->text, sizeof(why->text),
 				 "%s: cannot take over the session: %s", host->start.address,

@@ -305,8 +305,8 @@ static void api_why_opened(void *context, struct mgr_open_result *result)
 	};
 
 	call->job = NULL;
-	if (result->fd < 0)
-		mgr_call_error(call, result->fd, "%s", result->error);
+	if (result->err)
+		mgr_call_error(call, result->err, "%s", result->error);
 	else
 		api_why_answer(call, call->address, &ids, mgr_device_at(call->mgr, call->address));
 }

@@ -178,7 +178,8 @@ int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path,
 	dev->ids.virtual_device = !strcmp(spec->address, "virtual");
 	dev->held = spec->policy.hold;
 	dev->state_fd = dev->retained_fd = dev->claim_fd = dev->host_listen_fd = -1;
-	dev->session.fd = -1;
+	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
+		dev->session.fds[i] = -1;
 	dev->since_wall_ms = mgr_wall_ms();
 	au_list_init(&dev->node);
 	au_list_init(&dev->clients);
@@ -208,7 +209,7 @@ void mgr_device_free(struct mgr_device *dev)
 	mgr_clients_free(dev);
 	mgr_close(&dev->claim_fd);
 	mgr_close(&dev->host_listen_fd);
-	mgr_close(&dev->session.fd);
+	au_bus_fds_close(dev->session.fds);
 	mgr_close(&dev->state_fd);
 	mgr_close(&dev->retained_fd);
 	mgr_open_cancel(dev->open_job);

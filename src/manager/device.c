@@ -238,7 +238,7 @@ void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *r
 void mgr_device_stopped(struct mgr_device *dev)
 {
 	mgr_channels_down(dev, false);
-	mgr_close(&dev->session.fd);
+	au_bus_fds_close(dev->session.fds);
 	dev->session_ready = false;
 	dev->from_failed = false;
 	switch (dev->after) {

@@ -433,10 +433,11 @@ static json_t *host_start_json(struct mgr_host *host, const struct au_bus_sessio
 	return o;
 }
 
-int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, int session_fd,
-		   char *error, size_t error_size)
+int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session,
+		   const int session_fds[AU_BUS_FDS], char *error, size_t error_size)
 {
 	struct mgr_device *dev = host->dev;
+	static const char *const session_names[AU_BUS_FDS] = { "session", "group", "container" };
 	AU_CLEANUP_FD int module = open(dev->driver_path, O_RDONLY | O_CLOEXEC);
 	AU_CLEANUP_FD int arena = -1;
 	AU_CLEANUP_FREE char *text = NULL;
@@ -458,7 +459,8 @@ int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, 
 		arena = au_memfd_sealed("auriga-arena", dev->note.dma_bytes);
 		host_fd(&f, "arena", arena);
 	}
-	host_fd(&f, "session", session_fd);
+	for (unsigned int i = 0; session && i < AU_BUS_FDS; i++)
+		host_fd(&f, session_names[i], session_fds[i]);
 	host_fd(&f, "listen", dev->host_listen_fd);
 	host_fd(&f, "claim", dev->claim_fd);
 	o = host_start_json(host, session);

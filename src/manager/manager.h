@@ -176,18 +176,19 @@ int mgr_host_send(struct mgr_host *host, void *msg, size_t length, const int *fd
 /** mgr_host_hear - a tick has passed: it may talk again. */
 void mgr_host_hear(struct mgr_host *host);
 /** mgr_host_start - send AU_HM_START with everything. */
-int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session, int session_fd,
-		   char *error, size_t error_size);
+int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session,
+		   const int session_fds[AU_BUS_FDS], char *error, size_t error_size);
 /** mgr_process_start_time - field 22 of /proc/PID/stat; 0: no such process. @state: field 3. */
 uint64_t mgr_process_start_time(pid_t pid, char *state);
 
 /* ------------------------------------------------------------ opening sessions */
 
 /**
- * struct mgr_open_result - what became of opening a session. @fd is the receiver's.
+ * struct mgr_open_result - what became of opening a session. @fds are the receiver's.
  */
 struct mgr_open_result {
-	int fd;
+	int err;
+	int fds[AU_BUS_FDS];
 	struct au_bus_session session;
 	char error[MGR_TEXT];
 };

@@ -31,7 +31,7 @@ static void open_job_free(struct mgr_open_job *job)
 {
 	au_watch_remove(&job->watch);
 	mgr_close(&job->event_fd);
-	mgr_close(&job->result.fd);
+	au_bus_fds_close(job->result.fds);
 	free(job);
 }
 
@@ -45,22 +45,22 @@ static void *open_job_run(void *arg)
 	uint64_t end = au_monotonic_ns() + MGR_OPEN_MS * 1000000ull;
 	struct timespec pause = { .tv_nsec = OPEN_RETRY_MS * 1000000L };
 	uint64_t one = 1;
-	int fd;
+	int err;
 
 	for (;;) {
 		uint64_t now = au_monotonic_ns();
 		int left = now < end ? (int)((end - now) / 1000000) + 1 : 1;
 
-		fd = au_bus_open(job->address, left, &job->result.session, job->result.error,
-				 sizeof(job->result.error));
-		if ((fd != -EBUSY && fd != -EAGAIN) || au_monotonic_ns() >= end)
+		err = au_bus_open(job->address, left, &job->result.session, job->result.fds,
+				  job->result.error, sizeof(job->result.error));
+		if ((err != -EBUSY && err != -EAGAIN) || au_monotonic_ns() >= end)
 			break;
 		nanosleep(&pause, NULL);
 	}
-	job->result.fd = fd;
-	if (fd < 0 && !job->result.error[0])
+	job->result.err = err;
+	if (err && !job->result.error[0])
 		snprintf(job->result.error, sizeof(job->result.error), "%s: %s", job->address,
-			 strerror(-fd));
+			 strerror(-err));
 	/* The loop may free the job as soon as this is written. */
 	if (write(job->event_fd, &one, sizeof(one)) != sizeof(one))
 		abort();
@@ -89,7 +89,8 @@ struct mgr_open_job *mgr_open_start(struct mgr *mgr, const char *address,
 	if (!job)
 		return NULL;
 	snprintf(job->address, sizeof(job->address), "%s", address);
-	job->result.fd = -1;
+	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
+		job->result.fds[i] = -1;
 	job->done = done;
 	job->context = context;
 	job->watch.ready = open_job_ready;

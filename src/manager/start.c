@@ -27,7 +27,7 @@ void mgr_device_release(struct mgr_device *dev)
 	snprintf(name, sizeof(name), "hosts/%s", dev->spec.name);
 	if (dev->spec.name[0] && !au_runtime_path(dev->mgr->dir, name, path, error, sizeof(error)))
 		unlink(path);
-	mgr_close(&dev->session.fd);
+	au_bus_fds_close(dev->session.fds);
 	dev->session_ready = false;
 }
 
@@ -140,7 +140,7 @@ void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text
 	mgr_device_drop_host(dev);
 	mgr_open_cancel(dev->open_job);
 	dev->open_job = NULL;
-	mgr_close(&dev->session.fd);
+	au_bus_fds_close(dev->session.fds);
 	dev->session_ready = false;
 	dev->error = error;
 	if (dev->state == MGR_RESTARTING && away) {
@@ -167,14 +167,14 @@ static void device_go(struct mgr_device *dev)
 
 	if (!dev->host || dev->host->state != MGR_HOST_SPAWNED || !dev->session_ready)
 		return;
-	err = mgr_host_start(dev->host, hardware ? &dev->session.session : NULL, dev->session.fd,
+	err = mgr_host_start(dev->host, hardware ? &dev->session.session : NULL, dev->session.fds,
 			     error, sizeof(error));
 	if (err) {
 		mgr_device_start_failed(dev, err, error);
 		return;
 	}
 	/* The host has it now, alone: when it dies, the server sees the end of the stream. */
-	mgr_close(&dev->session.fd);
+	au_bus_fds_close(dev->session.fds);
 	dev->current.started_ns = au_monotonic_ns();
 	mgr_channels_reopen(dev);
 	if (dev->claim_fd >= 0) {
@@ -227,13 +227,14 @@ static void device_session(void *context, struct mgr_open_result *result)
 	int err = 0;
 
 	dev->open_job = NULL;
-	if (result->fd < 0) {
-		mgr_device_start_failed(dev, result->fd, result->error);
+	if (result->err) {
+		mgr_device_start_failed(dev, result->err, result->error);
 		return;
 	}
-	mgr_close(&dev->session.fd);
+	au_bus_fds_close(dev->session.fds);
 	dev->session = *result;
-	result->fd = -1;
+	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
+		result->fds[i] = -1;
 	dev->session_ready = true;
 	dev->away = false;
 	dev->current.session_ns = au_monotonic_ns();

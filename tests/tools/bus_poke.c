@@ -227,19 +227,18 @@ int main(int argc, char **argv)
 	const char *timeout = getenv("BUS_TIMEOUT_MS");
 	struct au_bus_session session;
 	char error[200];
-	int fd, result;
+	int fds[AU_BUS_FDS], result;
 
 	if (argc < 3) {
 		fprintf(stderr, "usage: bus_poke ADDRESS info|loopback|measure [ROUNDS]|watch\n");
 		return 2;
 	}
-	fd = au_bus_open(argv[1], 1000, &session, error, sizeof(error));
-	if (fd < 0) {
+	if (au_bus_open(argv[1], 1000, &session, fds, error, sizeof(error))) {
 		fprintf(stderr, "bus_poke: %s\n", error);
 		return 1;
 	}
 	session.timeout_ms = timeout ? (uint32_t)strtoul(timeout, NULL, 10) : 0;
-	if (au_bus_adopt(fd, &session, argv[1], &bus))
+	if (au_bus_adopt(fds, &session, argv[1], &bus))
 		return fail("the session cannot be adopted");
 	if (au_pci_enable(bus, true, false, true))
 		result = fail("the device cannot be enabled");

@@ -131,7 +131,7 @@ static void mini_start(struct mini *m)
 		.without = m->without,
 		.stdio = m->stdio,
 	};
-	int fds[AU_MSG_FDS];
+	int fds[AU_MSG_FDS], session[AU_BUS_FDS];
 	unsigned int count = 0, replays = 0;
 	char error[256] = "";
 	char *text;
@@ -147,9 +147,9 @@ static void mini_start(struct mini *m)
 	if (au_recorder_map(m->status, true, &m->rec))
 		mini_die("cannot map the status page");
 	if (m->address) {
-		m->session = au_bus_open(m->address, 2000, &m->bus, error, sizeof(error));
-		if (m->session < 0)
+		if (au_bus_open(m->address, 2000, &m->bus, session, error, sizeof(error)))
 			mini_die("%s", error);
+		m->session = session[0];
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		mini_die("socketpair: %s", strerror(errno));

@@ -45,7 +45,7 @@ static struct au_bus *adopt(struct fake *fake, bool multi)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	fake_start(fake, pair[1]);
-	assert_int_equal(au_bus_adopt(pair[0], &session, "vfio-user:fake", &bus), 0);
+	assert_int_equal(au_vfu_adopt(pair[0], &session, "vfio-user:fake", &bus), 0);
 	assert_non_null(bus);
 	return bus;
 }
@@ -579,7 +579,7 @@ static void test_map_hostile(void **state)
 		memcpy(fake.bar1_extra, &sparse, sizeof(sparse));
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 		fake_start(&fake, pair[1]);
-		assert_int_equal(au_bus_adopt(pair[0], &session, "x", &bus), -EPROTO);
+		assert_int_equal(au_vfu_adopt(pair[0], &session, "x", &bus), -EPROTO);
 		fake_stop(&fake);
 		assert_int_equal(open_fds(), fds);
 	}
@@ -596,9 +596,9 @@ static void test_session(void **state)
 	unsigned int fds = open_fds();
 	int pair[2];
 
-	assert_int_equal(au_bus_adopt(-1, &good, "x", &bus), -EINVAL);
-	assert_int_equal(au_bus_adopt(eventfd(0, 0), &good, "x", &bus), -EINVAL);
-	assert_int_equal(au_bus_adopt(socket(AF_UNIX, SOCK_DGRAM, 0), &good, "x", &bus), -EINVAL);
+	assert_int_equal(au_vfu_adopt(-1, &good, "x", &bus), -EINVAL);
+	assert_int_equal(au_vfu_adopt(eventfd(0, 0), &good, "x", &bus), -EINVAL);
+	assert_int_equal(au_vfu_adopt(socket(AF_UNIX, SOCK_DGRAM, 0), &good, "x", &bus), -EINVAL);
 	for (unsigned int i = 0; i < 4; i++) {
 		bad = good;
 		if (i == 0)
@@ -610,12 +610,12 @@ static void test_session(void **state)
 		if (i == 3)
 			bad.timeout_ms = 0xffffffff;
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-		assert_int_equal(au_bus_adopt(pair[0], &bad, "x", &bus), -EINVAL);
+		assert_int_equal(au_vfu_adopt(pair[0], &bad, "x", &bus), -EINVAL);
 		close(pair[1]);
 	}
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	close(pair[1]);
-	assert_int_equal(au_bus_adopt(pair[0], &good, "x", &bus), -ECONNRESET);
+	assert_int_equal(au_vfu_adopt(pair[0], &good, "x", &bus), -ECONNRESET);
 	assert_int_equal(open_fds(), fds);
 }
 

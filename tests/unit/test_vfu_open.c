@@ -108,7 +108,7 @@ static void test_open(void **state)
 	/* quiet, and again after the reset, which forgot it */
 	assert_int_equal(listener.fake.config[4] & 4, 0);
 	assert_int_equal(listener.fake.config[5], 4);
-	assert_int_equal(au_bus_adopt(fd, &session, path, &bus), 0);
+	assert_int_equal(au_vfu_adopt(fd, &session, path, &bus), 0);
 	assert_int_equal(bus->ops->read(bus, 7, 0, 4, &value), 0);
 	assert_int_equal(value, 0x00021b36);
 	bus->ops->close(bus);

@@ -14,6 +14,8 @@
 #define RLIMITS_SANITIZED 1
 #endif
 
+#define RLIMITS_PINNED (1ull << 30)
+
 static const struct {
 	int resource;
 	rlim_t limit;
@@ -46,6 +48,14 @@ static int rlimits_set(int resource, rlim_t limit)
 	return setrlimit((__rlimit_resource_t)resource, &wanted) < 0 ? -errno : 0;
 }
 
+/* Memory that the device can reach is pinned, and counted: arena and pools. Raised if we may. */
+static int rlimits_pinned(void)
+{
+	struct rlimit wanted = { .rlim_cur = RLIMITS_PINNED, .rlim_max = RLIMITS_PINNED };
+
+	return setrlimit(RLIMIT_MEMLOCK, &wanted) ? rlimits_set(RLIMIT_MEMLOCK, RLIMITS_PINNED) : 0;
+}
+
 int au_sandbox_rlimits(struct au_sandbox *sb)
 {
 	int err = 0;
@@ -53,7 +63,10 @@ int au_sandbox_rlimits(struct au_sandbox *sb)
 	if (!au_layer_wanted(sb, AU_LAYER_RLIMITS))
 		return 0;
 	for (unsigned int i = 0; i < sizeof(rlimits) / sizeof(rlimits[0]) && !err; i++)
-		err = rlimits_set(rlimits[i].resource, rlimits[i].limit);
+		if (rlimits[i].resource != RLIMIT_MEMLOCK || !sb->vfio)
+			err = rlimits_set(rlimits[i].resource, rlimits[i].limit);
+	if (!err && sb->vfio)
+		err = rlimits_pinned();
 	/* Processes are counted by uid: of use only when nobody else has the same. */
 	if (!err && sb->uid)
 		err = rlimits_set(RLIMIT_NPROC, sb->threads);

@@ -51,6 +51,7 @@ struct au_sandbox_library {
  * @cgroup_in_force, @cgroup_detail: what the manager said.
  * @uid, @gid: to become; 0: stay.
  * @threads: how many this process will have.
+ * @vfio: the device is reached through the kernel's VFIO: its calls are allowed, and to pin memory.
  * @keep, @keep_count: descriptors from 3 on that stay open.
  * @module: the driver's file.
  * @name: the driver's name, for the path in @module_path.
@@ -66,6 +67,7 @@ struct au_sandbox {
 	uid_t uid;
 	gid_t gid;
 	unsigned int threads;
+	bool vfio;
 	int keep[AU_SANDBOX_KEEP];
 	unsigned int keep_count;
 	int module;

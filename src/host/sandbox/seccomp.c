@@ -13,10 +13,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vfio.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -196,7 +198,6 @@ static const struct seccomp_rule seccomp_loading[] = {
 	REFUSE(readlink, EACCES),
 	REFUSE(readlinkat, EACCES),
 	REFUSE(getcwd, ENOENT),
-	REFUSE(ioctl, ENOTTY),
 	REFUSE(mlock, EPERM),
 	REFUSE(mlockall, EPERM),
 	REFUSE(setpriority, EPERM),
@@ -204,6 +205,30 @@ static const struct seccomp_rule seccomp_loading[] = {
 	REFUSE(sched_setscheduler, EPERM),
 	REFUSE(prlimit64, EPERM),
 	REFUSE(getrlimit, EPERM),
+};
+
+static const struct seccomp_rule seccomp_no_vfio[] = {
+	REFUSE(ioctl, ENOTTY),
+};
+
+/*
+ * By number, since a filter does not see which descriptor is meant; all that there are were given
+ * by the manager. Mapping memory has the number of a reset of all functions of a group, for which
+ * one must hold the group.
+ */
+static const struct seccomp_rule seccomp_vfio[] = {
+	ALLOW(pwrite64),
+	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_GET_INFO)),
+	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_GET_REGION_INFO)),
+	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_GET_IRQ_INFO)),
+	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_SET_IRQS)),
+	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_RESET)),
+	ALLOW_IF(ioctl, IS(1, VFIO_IOMMU_GET_INFO)),
+	ALLOW_IF(ioctl, IS(1, VFIO_IOMMU_MAP_DMA)),
+	ALLOW_IF(ioctl, IS(1, VFIO_IOMMU_UNMAP_DMA)),
+	/* Habits of libraries. */
+	{ SCMP_SYS(ioctl), SCMP_ACT_ERRNO(ENOTTY), 1, { IS(1, TCGETS) } },
+	{ SCMP_SYS(ioctl), SCMP_ACT_ERRNO(ENOTTY), 1, { IS(1, TIOCGWINSZ) } },
 };
 
 static const struct seccomp_rule seccomp_serving[] = {
@@ -225,16 +250,27 @@ static const struct {
 	[AU_SECCOMP_SERVE] = STAGE(SCMP_ACT_ALLOW, seccomp_serving),
 };
 
-static int seccomp_fill(scmp_filter_ctx ctx, enum au_seccomp_stage stage)
+static int seccomp_rules(scmp_filter_ctx ctx, const struct seccomp_rule *rules, size_t count)
 {
-	struct scmp_arg_cmp self = IS(0, getpid());
 	int err = 0;
 
-	for (size_t i = 0; i < seccomp_stages[stage].count && !err; i++) {
-		const struct seccomp_rule *rule = &seccomp_stages[stage].rules[i];
+	for (size_t i = 0; i < count && !err; i++)
+		err = seccomp_rule_add_array(ctx, rules[i].action, rules[i].call, rules[i].args,
+					     rules[i].arg);
+	return err;
+}
 
-		err = seccomp_rule_add_array(ctx, rule->action, rule->call, rule->args, rule->arg);
-	}
+static int seccomp_fill(scmp_filter_ctx ctx, enum au_seccomp_stage stage, bool vfio)
+{
+	struct scmp_arg_cmp self = IS(0, getpid());
+	int err = seccomp_rules(ctx, seccomp_stages[stage].rules, seccomp_stages[stage].count);
+
+	if (!err && stage == AU_SECCOMP_LOAD && vfio)
+		err = seccomp_rules(ctx, seccomp_vfio,
+				    sizeof(seccomp_vfio) / sizeof(seccomp_vfio[0]));
+	else if (!err && stage == AU_SECCOMP_LOAD)
+		err = seccomp_rules(ctx, seccomp_no_vfio,
+				    sizeof(seccomp_no_vfio) / sizeof(seccomp_no_vfio[0]));
 	if (!err && stage == AU_SECCOMP_LOAD)
 		err = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &self);
 	return err;
@@ -250,7 +286,7 @@ int au_sandbox_seccomp(struct au_sandbox *sb, enum au_seccomp_stage stage)
 	ctx = seccomp_init(seccomp_stages[stage].otherwise);
 	if (!ctx)
 		return au_layer_set(sb, AU_LAYER_SECCOMP, -ENOMEM, "no memory");
-	err = seccomp_fill(ctx, stage);
+	err = seccomp_fill(ctx, stage, sb->vfio);
 	if (!err)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
 	/* All threads, which is to say the lanes as well. */
