@@ -66,6 +66,9 @@ int cmd_drivers(const struct cli_command *self, int argc, char **argv);
 int cmd_lab(const struct cli_command *self, int argc, char **argv);
 int cmd_block(const struct cli_command *self, int argc, char **argv);
 int cmd_export(const struct cli_command *self, int argc, char **argv);
+int cmd_pci(const struct cli_command *self, int argc, char **argv);
+int cmd_bind(const struct cli_command *self, int argc, char **argv);
+int cmd_unbind(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
 
 #endif

@@ -37,6 +37,10 @@ static const struct cli_command commands[] = {
 	  "measure", cmd_bench },
 	{ "lab", "up|ls|down|fault|nvme|nvme-fault [ARGUMENTS]", "device models as devices",
 	  cmd_lab },
+	{ "pci", "ls [--json]", "the machine's PCI devices, and whether they can be had", cmd_pci },
+	{ "bind", "ADDRESS", "give a PCI device to vfio-pci, for drivers outside the kernel",
+	  cmd_bind },
+	{ "unbind", "ADDRESS", "give it back to the kernel", cmd_unbind },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -49,7 +53,7 @@ static void main_help(FILE *to)
 	fprintf(to,
 		"\nA unit is named by its name (serial0.1), or run in this process:\n"
 		"  inproc:DRIVER[,address=ADDRESS][,unit=N][,poll=app][,PARAM=VALUE]...\n"
-		"ADDRESS: vfio-user:PATH, virtual (vfio:0000:01:00.0, vhost-user:PATH to come)\n"
+		"ADDRESS: vfio:0000:01:00.0, vfio-user:PATH, virtual (vhost-user:PATH to come)\n"
 		"`auriga COMMAND --help` says more; auriga(1) says all.\n");
 }
 

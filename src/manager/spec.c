@@ -269,7 +269,8 @@ int mgr_spec_set(struct mgr_spec *spec, const char *section, const char *key, co
 int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size)
 {
 	if (!spec->address[0]) {
-		SAY("no address: say where the device is: vfio-user:PATH, or virtual");
+		SAY("no address: say where the device is: vfio:0000:01:00.0, vfio-user:PATH, "
+		    "or virtual");
 		return -EINVAL;
 	}
 	if (!strcmp(spec->address, "virtual") && !spec->driver[0]) {
