@@ -272,8 +272,12 @@ bool nvme_idle(void *context)
 		return false;
 	if (nvme_new(&n->admin))
 		return false;
-	/* Polled: somebody has to. The admin queue can wait for the clock. */
-	return n->irqs || !n->live || n->free_count == n->depth;
+	if (!n->live || n->free_count == n->depth)
+		return true;
+	/* An interrupt may be lost. Without interrupts, somebody has to look all the time. */
+	if (n->irqs && n->slow_clock)
+		nvme_clock_faster(n);
+	return n->irqs;
 }
 
 /* -------------------------------------------------------------- from the start */

@@ -59,6 +59,7 @@ static void namespace_leave(struct nvme_ns *ns)
 		return;
 	au_log(ns->nvme->dev, AU_LOG_INFO, "namespace %u goes", ns->nsid);
 	ns->leaving = ns->nvme->leaving = ns->nvme->odd = true;
+	nvme_clock_faster(ns->nvme);
 }
 
 static const char *namespace_wrong(const struct nvme *n, uint64_t blocks, uint32_t shift,

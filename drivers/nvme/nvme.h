@@ -174,6 +174,7 @@ struct nvme {
 	uint32_t log;
 	unsigned int aers, aborts;
 	struct au_timer *clock;
+	bool slow_clock;	   /* it was last seen idle */
 	uint64_t completed_before; /* the last reset */
 	unsigned int fruitless;	   /* resets in a row */
 	unsigned int resets;
@@ -299,6 +300,8 @@ void nvme_events_look(struct nvme *n);
 
 /** nvme_clock - look after everything now and then. */
 void nvme_clock(struct au_timer *timer, void *context);
+/** nvme_clock_faster - there is something to look after. */
+void nvme_clock_faster(struct nvme *n);
 
 /* recover.c */
 

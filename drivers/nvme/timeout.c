@@ -6,7 +6,7 @@
  */
 #include "nvme.h"
 
-#define CLOCK_BUSY_MS 50u
+#define CLOCK_BUSY_MS 10u
 #define CLOCK_IDLE_MS 1000u
 #define RUNG_MS	      1000u /* for what should help */
 
@@ -84,8 +84,12 @@ void nvme_clock(struct au_timer *timer, void *context)
 			nvme_reset(n, "it has failed (CSTS.CFS)");
 	}
 	nvme_namespaces_leave(n);
-	au_timer_start(timer,
-		       n->free_count < n->depth || n->step || n->leaving ? CLOCK_BUSY_MS
-									 : CLOCK_IDLE_MS,
-		       false);
+	n->slow_clock = n->free_count == n->depth && !n->leaving;
+	au_timer_start(timer, n->slow_clock ? CLOCK_IDLE_MS : CLOCK_BUSY_MS, false);
+}
+
+void nvme_clock_faster(struct nvme *n)
+{
+	n->slow_clock = false;
+	au_timer_start(n->clock, CLOCK_BUSY_MS, false);
 }

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MIT
+"""The NVMe driver: on the lab's software controller in each placement, faults, dying hosts; and on
+QEMU's model."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from disk import Killer, bench
+from nvme_host import Controller
+from rig import Rig
+
+MIB = 1 << 20
+FORMS = ["process", "thread", "app"]
+
+
+@pytest.fixture
+def rig(build, rundir):
+    r = Rig(build, rundir)
+    yield r
+    r.close()
+
+
+@pytest.fixture
+def start(rundir):
+    """start(arguments...): a controller with these."""
+    running = []
+
+    def run(*args):
+        running.append(Controller(rundir, *args).__enter__())
+        return running[-1]
+    yield run
+    for controller in running:
+        controller.__exit__()
+
+
+def target(rig, form, address, name="disk0", **params):
+    """What to open for a controller in that placement; unit 0 of it."""
+    words = [f"{key.replace('_', '-')}={value}" for key, value in params.items()]
+    if form == "process":
+        rig.manager()
+        options = [word for text in words for word in ("--param", text)]
+        rig.auriga("attach", address, "--name", name, *options)
+        return name
+    return ",".join(["inproc:nvme", f"address={address}", *words] + (["poll=app"] if form == "app" else []))
+
+
+def disk(rig, form, controller, **params):
+    return target(rig, form, f"vfio-user:{controller.path}", **params)
+
+
+def info(rig, unit):
+    return json.loads(rig.auriga("block", "info", "--json", unit).stdout)
+
+
+def moved(controller):
+    """Reads and writes that the controller was sent."""
+    stats = controller.stats()
+    return stats["io"].get("read", 0) + stats["io"].get("write", 0)
+
+
+def check(result, count=None):
+    assert result["errors"] == 0 and result["mismatches"] == 0, result
+    assert result["ios"] > 0 and (count is None or result["ios"] == count)
+
+
+def refused(rig, *args, data=b""):
+    done = rig.auriga("block", *args, check=False, text=False, input=data)
+    assert done.returncode != 0, args
+    return done.stderr.decode()
+
+
+# --------------------------------------------------------------------- it works
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_info(rig, start, form):
+    unit = disk(rig, form, start("--size", "64M", "--block-size", "4096"))
+    what = info(rig, unit)
+    assert what["bytes"] == 64 * MIB and what["block_size"] == 4096
+    assert what["model"] == "Auriga lab NVMe" and what["serial"] == "LAB0"
+    assert what["flags"] == ["cache", "discard", "write-zeroes"]
+    assert what["max_transfer"] == 131072 and what["depth"] == 255
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("params", [{}, {"polled": 1}, {"shadow": 0}, {"depth": 3}],
+                         ids=["plain", "polled", "bells", "shallow"])
+def test_verified(rig, start, form, params):
+    unit = disk(rig, form, start("--size", "16M"), **params)
+    check(bench(rig, unit, "--verify", "--count", "40000"), 40000)
+
+
+@pytest.mark.parametrize("args", [("--doorbells", "message"), ("--entries", "2"), ("--entries", "100"),
+                                  ("--mdts", "1"), ("--mdts", "8")])
+def test_controllers_of_all_kinds(rig, start, args):
+    unit = disk(rig, "thread", start("--size", "16M", *args))
+    check(bench(rig, unit, "--verify", "--count", "5000"), 5000)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", ["512", "8k", "12k", "128k"])
+def test_sizes(rig, start, form, size):
+    """One page, two, and a list of them."""
+    unit = disk(rig, form, start("--size", "64M"))
+    check(bench(rig, unit, "--verify", "--bs", size, "--count", "4000"), 4000)
+
+
+def test_what_is_written_is_read(rig, start):
+    """More than a command moves, at an odd block; zeroes, and what is behind the end."""
+    unit = disk(rig, "process", start("--size", "8M"))
+    data = os.urandom(3 * MIB + 512)
+    source, sink = rig.rundir / "source", rig.rundir / "sink"
+    source.write_bytes(data)
+    rig.auriga("block", "write", "--offset", "1536", "--file", source, unit)
+    rig.auriga("block", "read", "--offset", "1k", "--length", str(len(data) + 1024), "--file", sink, unit)
+    assert sink.read_bytes() == bytes(512) + data + bytes(512)
+    assert "behind its end" in refused(rig, "read", "--offset", str(16 * MIB), unit)
+
+
+def test_namespaces_are_units(rig, start):
+    """The second one is another disk."""
+    disk(rig, "process", start("--size", "8M", "--namespaces", "2"))
+    rig.auriga("block", "write", "disk0.0", input="x" * 512)
+    rig.auriga("block", "write", "disk0.1", input="y" * 512)
+    for unit, text in (("disk0.0", "x"), ("disk0.1", "y")):
+        assert rig.auriga("block", "read", "--length", "512", unit).stdout == text * 512
+
+
+def test_many_namespaces_share_the_slots(rig, start):
+    """Two units that want more than the device takes at once."""
+    disk(rig, "process", start("--size", "8M", "--namespaces", "2"), depth=4)
+    args = ["auriga", "bench", "block", "--verify", "--json", "--qd", "32", "--count", "20000"]
+    other = rig.start(*args, "disk0.1", ready=True)
+    check(bench(rig, "disk0.0", "--verify", "--qd", "32", "--count", "20000"), 20000)
+    other.wait(30)
+    check(json.loads(other.first_line + other.stdout.read()), 20000)
+
+
+# ----------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_media_error_once(rig, start, form):
+    """An error of the medium reaches who asked, with its errno; what is beside it is well."""
+    ctl = start("--size", "8M")
+    unit = disk(rig, form, ctl)
+    ctl.fault("read-status=0x281,lba=8")
+    assert "Input/output error" in refused(rig, "read", "--offset", "4096", "--length", "512", unit)
+    rig.auriga("block", "read", "--offset", "4608", "--length", "512", unit)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fault", ["wrong-cid,every=5000", "duplicate,every=5000", "reorder,every=3",
+                                   "lost-interrupt,every=7", "late=20,every=500",
+                                   "status=0x006,every=100"])
+def test_what_is_wrong_is_survived(rig, start, form, fault):
+    """Each request ends well, with the right data; wrong completions cost a reset."""
+    ctl = start("--size", "16M")
+    unit = disk(rig, form, ctl)
+    ctl.fault(fault)
+    check(bench(rig, unit, "--verify", "--count", "20000"), 20000)
+    assert sum(ctl.stats()["faults"].values()) > 3 and ctl.stats()["stray_dma"] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fault", ["timeout,every=4000", "wrong-phase,every=4000"])
+def test_no_answer(rig, start, form, fault):
+    """The ladder: Abort, then new queues, then a reset; the command is sent again."""
+    ctl = start("--size", "16M")
+    unit = disk(rig, form, ctl, timeout_ms=100)
+    ctl.fault(fault + ",count=3")
+    check(bench(rig, unit, "--verify", "--count", "50000"), 50000)
+    assert ctl.stats()["stray_dma"] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_never_an_answer(rig, start, form):
+    """A block that is never answered for: an error at last, and the others go on."""
+    ctl = start("--size", "8M")
+    unit = disk(rig, form, ctl, timeout_ms=100)
+    ctl.fault("read-timeout,lba=8")
+    assert "timed out" in refused(rig, "read", "--offset", "4096", "--length", "512", unit)
+    rig.auriga("block", "read", "--offset", "8192", "--length", "4096", unit)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fatal_status(rig, start, form):
+    """CSTS.CFS in the middle: a reset, and nobody notices."""
+    ctl = start("--size", "16M")
+    unit = disk(rig, form, ctl)
+    child = subprocess.Popen([rig.build / "bin/auriga", "bench", "block", "--verify", "--json", "--time", "3", unit],
+                             stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        seen = moved(ctl)
+        rig.wait_for(lambda least=seen + 1000: moved(ctl) > least, 5, "progress")
+        ctl.fault("cfs")
+    seen = moved(ctl)
+    rig.wait_for(lambda: moved(ctl) > seen + 1000, 5, "progress")
+    out, _ = child.communicate(timeout=30)
+    check(json.loads(out))
+    assert ctl.stats()["stray_dma"] == 0
+
+
+def test_all_ones(rig, start):
+    """Pulled out under I/O: an error for who waits, and the device is gone."""
+    ctl = start("--size", "16M")
+    unit = disk(rig, "process", ctl)
+    child = rig.start("auriga", "bench", "block", "--time", "20", unit, stderr=open(
+        rig.rundir / "bench", "w", encoding="utf-8"))
+    rig.wait_for(lambda: moved(ctl) > 1000, 5, "progress")
+    ctl.fault("all-ones")
+    assert child.wait(15) != 0
+    rig.wait_for(lambda: rig.row(unit)["state"] == "gone", 10, "gone")
+
+
+def test_never_ready(rig, start):
+    """A controller that does not get ready: one clear reason."""
+    ctl = start("--size", "8M")
+    ctl.fault("never-ready")
+    done = rig.auriga("block", "info", disk(rig, "thread", ctl), check=False)
+    assert done.returncode != 0 and "not done within" in done.stderr
+
+
+def test_events(rig, start):
+    """Namespaces come, go and change their size; a warning is told."""
+    ctl = start("--size", "8M", "--namespaces", "2")
+    disk(rig, "process", ctl)
+    assert info(rig, "disk0.1")["bytes"] == 8 * MIB
+    ctl.fault("resize=16M,nsid=2")
+    rig.wait_for(lambda: info(rig, "disk0.1")["bytes"] == 16 * MIB, 5, "the new size")
+    ctl.fault("remove=2")
+    rig.wait_for(lambda: rig.auriga("block", "info", "disk0.1", check=False).returncode != 0, 5, "a removal")
+    assert info(rig, "disk0.0")["bytes"] == 8 * MIB
+    ctl.fault("add=2")
+    rig.wait_for(lambda: rig.auriga("block", "info", "disk0.1", check=False).returncode == 0, 5, "it back")
+    ctl.fault("health=4")
+    rig.wait_for(lambda: "critical warning 0x04" in (rig.rundir / "aurigad.log").read_text(), 5, "health")
+
+
+# ------------------------------------------------------------------ dying hosts
+
+
+def check_kills(rig, controller, seconds, interval, **params):
+    unit = disk(rig, "process", controller, **params)
+    with Killer(rig, unit, interval) as killer:
+        result = bench(rig, unit, "--verify", "--qd", "32", "--time", str(seconds), seconds=seconds + 60)
+    check(result)
+    assert killer.kills > seconds / interval / 4, killer.kills
+    assert result["lat_us"]["max"] < 2e6 and result["ios"] > 1000 * seconds
+    assert controller.stats()["stray_dma"] == 0
+    print(f"{killer.kills} kills, {result['ios']} requests, longest {result['lat_us']['max']:.0f} us")
+
+
+@pytest.mark.parametrize("params", [{}, {"shadow": 0, "polled": 1}], ids=["plain", "polled"])
+def test_no_write_gets_older(rig, start, params):
+    """The host dies every 0.3 s for 8 s: no error, and each block as it was acknowledged."""
+    check_kills(rig, start("--size", "64M"), 8, 0.3, **params)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_no_write_gets_older_for_long(rig, start):
+    check_kills(rig, start("--size", "64M"), 1800, 0.3)

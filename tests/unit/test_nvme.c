@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The NVMe driver on a controller in memory: bring-up from any state, where data are, what goes
+ * wrong, and what takes too long, on the fake clock. How it works at speed, and with a controller
+ * that is not of our making, is tested end to end.
+ */
+/* The driver's own functions. NOLINTNEXTLINE(bugprone-suspicious-include) */
+#include "../../drivers/nvme/nvme.c"
+
+#include "fake_nvme.h"
+
+#include "base/note.h"
+
+#define ARENA	   0x280000u
+#define POOL	   0x200000u
+#define TIMEOUT_MS 200u
+
+static struct au_note model_note;
+static uint8_t *arena, *pool;
+static const char *params[5];
+static uint64_t pool_iova;
+static uint16_t device_status[FW_DEPTH];
+
+static void with_chip(struct auf_device_config *config)
+{
+	char error[256] = "";
+
+	assert_int_equal(au_note_parse(au_driver_note.desc, au_driver_note.descsz, "nvme",
+				       &model_note, error, sizeof(error)),
+			 0);
+	config->bus = &fake.bus;
+	config->driver = &au_driver;
+	config->note = &model_note;
+	config->arena = arena;
+	config->arena_size = ARENA;
+	config->params = params;
+	config->verify = true;
+}
+
+static int setup(void **state)
+{
+	fw_reset();
+	chip_reset();
+	arena = aligned_alloc(4096, ARENA);
+	pool = aligned_alloc(4096, POOL);
+	memset(arena, 0x5a, ARENA);
+	memset(pool, 0, POOL);
+	params[0] = "timeout-ms=200";
+	params[1] = "depth=32";
+	params[2] = params[3] = NULL;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fw_down();
+	fw.handle = NULL;
+	assert_int_equal(fw.rules, 0);
+	free(arena);
+	free(pool);
+	return 0;
+}
+
+static int start(void)
+{
+	assert_int_equal(fw_create(with_chip), 0);
+	return auf_device_start(fw.dev);
+}
+
+static void complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
+		     uint32_t result, uint16_t device)
+{
+	device_status[slot] = device;
+	fw_complete(handle, slot, tag, status, result, device);
+}
+
+static void open_unit(unsigned int index)
+{
+	struct auf_handle_config config = { .depth = FW_DEPTH,
+					    .complete = complete,
+					    .event = fw_event };
+
+	assert_int_equal(auf_dma_map(fw.dev, -1, pool, POOL, &pool_iova), 0);
+	config.dma_offset = pool_iova - (uint64_t)(uintptr_t)pool;
+	fw.unit = auf_device_unit(fw.dev, index);
+	assert_non_null(fw.unit);
+	assert_int_equal(auf_handle_open(fw.unit, &config, &fw.handle), 0);
+}
+
+static void up(void)
+{
+	assert_int_equal(start(), 0);
+	open_unit(0);
+}
+
+static void send(uint32_t slot, uint16_t op, uint64_t offset, uint32_t length, uint32_t at)
+{
+	const struct auf_submit submit = { .op = op,
+					   .tag = slot,
+					   .arg = { offset, op < AU_BLOCK_READ ? length : 0 },
+					   .data = pool + at,
+					   .length = op < AU_BLOCK_READ ? 0 : length,
+					   .progress = &fw.progress[slot] };
+
+	assert_int_equal(auf_submit(fw.handle, slot, &submit), 0);
+}
+
+/* The next completion of all is this one. */
+static void expect(uint64_t tag, int status)
+{
+	assert_true(fw.done_count > 0);
+	assert_int_equal(fw.done[fw.done_count - 1].tag, tag);
+	assert_int_equal(fw.done[fw.done_count - 1].status, status);
+}
+
+/* Send one and wait for it. */
+static void run(uint16_t op, uint64_t offset, uint32_t length, uint32_t at, int status)
+{
+	unsigned int before = fw.done_count;
+
+	send(0, op, offset, length, at);
+	fw_turns(3);
+	chip_look();
+	fw_turns(3);
+	assert_int_equal(fw.done_count, before + 1);
+	expect(0, status);
+}
+
+/* Let time pass as it does: a millisecond at a time. */
+static void pass(unsigned int ms)
+{
+	while (ms--)
+		fw_pass(1);
+}
+
+/* --------------------------------------------------------------------- bring-up */
+
+static void test_bring_up(void **state)
+{
+	struct au_block_info info = { .size = sizeof(info), .abi = 1 };
+	const struct auf_submit submit = { .op = AU_BLOCK_INFO,
+					   .data = &info,
+					   .length = sizeof(info),
+					   .progress = &fw.progress[0] };
+
+	up();
+	assert_int_equal(chip.cc, CC_EN | CC_IOSQES | CC_IOCQES);
+	assert_int_equal(chip.aers, 4);
+	assert_int_equal(auf_submit(fw.handle, 0, &submit), 0);
+	assert_int_equal(info.bytes, CHIP_BLOCKS * 512);
+	assert_int_equal(info.max_transfer, 131072);
+	assert_int_equal(info.flags, AU_BLOCK_CACHE | AU_BLOCK_CAN_DISCARD | AU_BLOCK_CAN_ZERO);
+	assert_string_equal(info.model, "chip");
+	assert_string_equal(info.serial, "S1");
+}
+
+/* Handed over enabled: disabled first, without a shutdown, then enabled. */
+static void test_enabled_by_another(void **state)
+{
+	chip.cc = CC_EN | CC_IOSQES;
+	chip.csts = CSTS_RDY;
+	up();
+	assert_int_equal(chip.resets, 1);
+	run(AU_BLOCK_WRITE, 0, 512, 0, 0);
+}
+
+static void test_failed_before(void **state)
+{
+	chip.cc = CC_EN;
+	chip.csts = CSTS_CFS;
+	up();
+	assert_int_equal(chip.resets, 1);
+}
+
+static void test_in_the_middle_of_enabling(void **state)
+{
+	chip.cc = CC_EN; /* and never ready */
+	up();
+	assert_int_equal(chip.resets, 1);
+}
+
+static void test_never_ready(void **state)
+{
+	chip.never_ready = true;
+	assert_int_equal(start(), -AU_EIO);
+}
+
+static void test_never_disabled(void **state)
+{
+	chip.cc = CC_EN;
+	chip.csts = CSTS_RDY;
+	chip.never_disabled = true;
+	assert_int_equal(start(), -AU_EIO);
+}
+
+static void test_nobody_there(void **state)
+{
+	chip.gone = true;
+	assert_int_equal(start(), -AU_ENODEV);
+}
+
+static void test_queues_of_one_entry(void **state)
+{
+	chip.cap &= ~0xffffull;
+	assert_int_equal(start(), -AU_EIO);
+	assert_int_equal(chip.cc, 0);
+}
+
+static void test_no_command_set(void **state)
+{
+	chip.cap &= ~CAP_CSS_NVM;
+	assert_int_equal(start(), -AU_EIO);
+}
+
+/* A stride with which the doorbells lie behind the end of the BAR. */
+static void test_doorbells_outside(void **state)
+{
+	chip.cap |= 15ull << 32;
+	assert_int_equal(start(), -AU_EIO);
+}
+
+static void test_no_list_of_namespaces(void **state)
+{
+	chip.list_status = 0x006;
+	assert_int_equal(start(), -AU_EIO);
+}
+
+/* Namespaces that cannot be: each is left out, and the controller is up. */
+static void test_namespaces_that_lie(void **state)
+{
+	chip.lbads = 31;
+	assert_int_equal(start(), 0);
+	assert_null(auf_device_unit(fw.dev, 0));
+	fw_down();
+	chip_reset();
+	chip.nsze[1] = UINT64_MAX >> 3;
+	assert_int_equal(start(), 0);
+	assert_null(auf_device_unit(fw.dev, 0));
+}
+
+/* Namespace 2 is unit 1, whether there is another or not. */
+static void test_place_of_a_namespace(void **state)
+{
+	chip.nsze[1] = 0;
+	chip.nsze[2] = 64;
+	assert_int_equal(start(), 0);
+	assert_null(auf_device_unit(fw.dev, 0));
+	open_unit(1);
+	run(AU_BLOCK_WRITE, 0, 512, 0, 0);
+	assert_int_equal(chip.last.nsid, 2);
+}
+
+/* -------------------------------------------------------------------- requests */
+
+/* Any offset in a page, any number of pages: each byte is in its place. */
+static void test_prps(void **state)
+{
+	static const uint32_t offsets[] = { 0, 4, 508, 512, 4092 };
+	static const uint32_t lengths[] = { 512, 4096, 4608, 8192, 12288, 65536, 131072 };
+
+	up();
+	for (unsigned int o = 0; o < 5; o++) {
+		for (unsigned int l = 0; l < 7; l++) {
+			uint32_t at = offsets[o], length = lengths[l];
+
+			for (uint32_t i = 0; i < length; i++)
+				pool[at + i] = (uint8_t)(i * 7 + i / 4096 + o + l);
+			run(AU_BLOCK_WRITE, 512, length, at, 0);
+			assert_memory_equal(chip.disk + 512, pool + at, length);
+			memset(pool, 0xee, at + length + 4096);
+			run(AU_BLOCK_READ, 512, length, at, 0);
+			assert_memory_equal(chip.disk + 512, pool + at, length);
+			assert_int_equal(pool[at + length], 0xee);
+			assert_true(at == 0 || pool[at - 1] == 0xee);
+		}
+	}
+}
+
+static void test_not_aligned(void **state)
+{
+	up();
+	run(AU_BLOCK_READ, 0, 512, 2, -AU_EINVAL);
+	assert_int_equal(chip.ios, 0);
+}
+
+/* Around both rings several times, several at once. */
+static void test_wrap(void **state)
+{
+	up();
+	for (unsigned int round = 0; round < 100; round++) {
+		for (uint32_t i = 0; i < 7; i++)
+			send(i, i % 2 ? AU_BLOCK_READ : AU_BLOCK_WRITE, 4096 * i, 4096, 8192 * i);
+		fw_turns(2);
+	}
+	assert_int_equal(fw.done_count, 700);
+	assert_int_equal(chip.ios, 700);
+	/* one doorbell for each batch */
+	assert_int_equal(chip.doorbells, 100);
+}
+
+/* More than there are slots in the device: they wait, and come to their turn in any order. */
+static void test_more_than_slots(void **state)
+{
+	params[1] = "depth=3";
+	up();
+	chip.hold_io = -1;
+	for (uint32_t i = 0; i < 10; i++)
+		send(i, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(3);
+	assert_int_equal(chip.held_count, 3);
+	while (chip.held_count) {
+		chip_release(chip.held_count - 1);
+		fw_turns(3);
+	}
+	assert_int_equal(fw.done_count, 10);
+}
+
+static void test_other_operations(void **state)
+{
+	up();
+	memset(chip.disk, 0xaa, 65536);
+	run(AU_BLOCK_FLUSH, 0, 0, 0, 0);
+	assert_int_equal(chip.last.opcode, IO_FLUSH);
+	run(AU_BLOCK_WRITE_ZEROES, 4096, 4096, 0, 0);
+	run(AU_BLOCK_DISCARD, 16384, 8192, 0, 0);
+	assert_int_equal(chip.last.cdw11, DSM_DEALLOCATE);
+	for (unsigned int i = 0; i < 65536; i++)
+		assert_int_equal(chip.disk[i], i / 4096 == 1 || i / 8192 == 2 ? 0 : 0xaa);
+}
+
+static void test_force_unit_access(void **state)
+{
+	struct auf_submit submit = { .op = AU_BLOCK_WRITE,
+				     .flags = AU_BLOCK_FUA,
+				     .data = NULL,
+				     .length = 512,
+				     .progress = &fw.progress[0] };
+
+	up();
+	submit.data = pool;
+	assert_int_equal(auf_submit(fw.handle, 0, &submit), 0);
+	fw_turns(3);
+	expect(0, 0);
+	assert_int_equal(chip.last.cdw12, 1u << 30);
+}
+
+static void test_shadow_doorbells(void **state)
+{
+	chip.oacs = OACS_DBBUF;
+	up();
+	for (unsigned int i = 0; i < 200; i++)
+		run(AU_BLOCK_WRITE, 0, 512, 0, 0);
+	assert_int_equal(chip.ios, 200);
+	/* Only when the event index asks for it: it stays 0, which is passed once in a round. */
+	assert_true(chip.doorbells < 10);
+}
+
+/* ------------------------------------------------------------------ what goes wrong */
+
+static void test_statuses(void **state)
+{
+	static const struct {
+		uint16_t status, op;
+		int error;
+	} cases[] = {
+		{ 0x281, AU_BLOCK_READ, -AU_EIO },     { 0x080, AU_BLOCK_READ, -AU_EINVAL },
+		{ 0x080, AU_BLOCK_WRITE, -AU_ENOSPC }, { 0x081, AU_BLOCK_WRITE, -AU_ENOSPC },
+		{ 0x020, AU_BLOCK_WRITE, -AU_EPERM },  { 0x4006, AU_BLOCK_READ, -AU_EIO },
+		{ 0x7ff, AU_BLOCK_READ, -AU_EIO },
+	};
+
+	up();
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		chip.io_status = cases[i].status;
+		run(cases[i].op, 0, 512, 0, cases[i].error);
+		assert_int_equal(device_status[0], cases[i].status);
+	}
+	assert_int_equal(chip.ios, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* What may go better next time is tried again. */
+static void test_once_more(void **state)
+{
+	up();
+	chip.io_status = 0x006;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(5);
+	expect(0, 0);
+	assert_int_equal(chip.ios, 2);
+}
+
+static void wrong_completion(uint16_t sqid, uint16_t cid_xor)
+{
+	up();
+	chip.hold_io = 2;
+	send(0, AU_BLOCK_WRITE, 0, 512, 0);
+	send(1, AU_BLOCK_WRITE, 512, 512, 512);
+	memset(pool, 0x11, 1024);
+	fw_turns(2);
+	assert_int_equal(chip.held_count, 2);
+	chip_post(1, 0, sqid, chip.held[0].cid ^ cid_xor, 0);
+	pass(20);
+	assert_int_equal(chip.resets, 1);
+	assert_int_equal(fw.done_count, 2);
+	assert_int_equal(fw.done[0].status | fw.done[1].status, 0);
+	assert_int_equal(chip.disk[600], 0x11);
+	run(AU_BLOCK_READ, 0, 4096, 0, 0);
+}
+
+static void test_wrong_cid(void **state)
+{
+	wrong_completion(1, 0x40);
+}
+
+static void test_cid_out_of_range(void **state)
+{
+	wrong_completion(1, 0xffff);
+}
+
+static void test_wrong_queue(void **state)
+{
+	wrong_completion(0, 0);
+}
+
+/* An old completion is not taken for one of the command that has the slot now. */
+static void test_twice(void **state)
+{
+	up();
+	run(AU_BLOCK_READ, 0, 512, 0, 0);
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	chip_post(1, 0, 1, (uint16_t)(chip.held[0].cid - 64), 0);
+	fw_turns(1);
+	assert_int_equal(fw.done_count, 1);
+	pass(20);
+	assert_int_equal(fw.done_count, 2);
+	assert_int_equal(chip.resets, 1);
+}
+
+static void test_wrong_admin_completion(void **state)
+{
+	up();
+	chip_post(0, 0, 0, 0x3333, 0);
+	pass(20);
+	assert_int_equal(chip.resets, 1);
+	assert_int_equal(chip.aers, 4);
+	run(AU_BLOCK_READ, 0, 4096, 0, 0);
+}
+
+/* It is always wrong: at last, the driver gives up. */
+static void test_always_wrong(void **state)
+{
+	up();
+	chip.hold_io = -1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	for (unsigned int i = 0; i < 10 && !fw.done_count; i++) {
+		fw_turns(2);
+		if (chip.held_count)
+			chip_post(1, 0, 1, (uint16_t)~chip.held[0].cid, 0);
+		pass(50);
+	}
+	assert_int_equal(fw.done_count, 1);
+	assert_true(fw.done[0].status == -AU_EIO || fw.done[0].status == -AU_ENODEV);
+	assert_true(chip.resets >= 3);
+}
+
+static void test_fatal(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	chip.csts |= CSTS_CFS;
+	pass(1200);
+	assert_int_equal(chip.resets, 1);
+	assert_int_equal(chip.aborts, 0);
+	expect(0, 0);
+}
+
+static void test_pulled_out(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	chip.gone = true;
+	pass(1300);
+	expect(0, -AU_ENODEV);
+	assert_string_equal(auf_device_state_name(fw.dev), "stopped");
+}
+
+/* --------------------------------------------------------------- what takes too long */
+
+/* The Abort works: the command is sent again, and ends well. */
+static void test_abort(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	for (unsigned int ms = 0; ms < 3000 && !chip.aborts; ms++)
+		pass(1);
+	assert_int_equal(chip.aborts, 1);
+	assert_int_equal(fw.done_count, 0);
+	chip_post(1, 0, 1, chip.held[0].cid, STATUS_ABORT_REQUESTED);
+	chip.held_count = 0;
+	pass(10);
+	expect(0, 0);
+	assert_int_equal(chip.resets, 0);
+}
+
+/* It does not: new queues. Nothing ends, and no slot is used again, before they are there. */
+static void test_new_queues(void **state)
+{
+	uint16_t cid;
+
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	cid = chip.held[0].cid;
+	for (unsigned int ms = 0; ms < 5000 && !chip.admins[ADMIN_DELETE_SQ]; ms++) {
+		assert_int_equal(fw.done_count, 0);
+		pass(1);
+	}
+	pass(10);
+	assert_int_equal(chip.aborts, 1);
+	assert_int_equal(chip.resets, 0);
+	assert_int_not_equal(chip.last.cid, cid);
+	expect(0, 0);
+	run(AU_BLOCK_READ, 0, 4096, 0, 0);
+}
+
+/* Nor that: a reset of the controller. */
+static void test_reset(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	chip.hold_admin = true;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	for (unsigned int ms = 0; ms < 20000 && !fw.done_count; ms++)
+		pass(1);
+	assert_int_equal(chip.resets, 1);
+	expect(0, 0);
+}
+
+/* Nor that: the driver gives up, and the device is disabled before anybody's memory is free. */
+static void test_gives_up(void **state)
+{
+	up();
+	chip.hold_io = -1;
+	chip.hold_admin = true;
+	chip.never_disabled = true;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	for (unsigned int ms = 0; ms < 20000 && !fw.done_count; ms++)
+		pass(1);
+	expect(0, -AU_ENODEV);
+	assert_int_equal(chip.cc & CC_EN, 0);
+	assert_non_null(strstr(fw.trace, "<failed> <gone>"));
+}
+
+/* One that is never answered ends with an error, at last. */
+static void test_never_answered(void **state)
+{
+	up();
+	chip.hold_io = -1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	for (unsigned int ms = 0; ms < 60000 && !fw.done_count; ms++)
+		pass(1);
+	expect(0, -AU_ETIMEDOUT);
+	chip.hold_io = 0;
+	run(AU_BLOCK_READ, 0, 4096, 0, 0);
+}
+
+/* Cancelled: an Abort at once, and the buffer stays the device's until it has let go. */
+static void test_cancel(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	assert_int_equal(auf_cancel(fw.handle, 0, 0), 0);
+	assert_int_equal(fw.done_count, 0);
+	for (unsigned int ms = 0; ms < 1150 && !chip.aborts; ms++)
+		pass(1);
+	assert_int_equal(chip.aborts, 1);
+	chip_release(0);
+	pass(2);
+	expect(0, 0);
+}
+
+static void test_events_do_not_time_out(void **state)
+{
+	up();
+	pass(10000);
+	assert_int_equal(chip.resets, 0);
+	run(AU_BLOCK_READ, 0, 4096, 0, 0);
+}
+
+/* ----------------------------------------------------------------------- events */
+
+static void test_resize(void **state)
+{
+	up();
+	chip.nsze[1] = 8;
+	chip_event(EVENT_NOTICE | LOG_NAMESPACES << 16);
+	pass(10);
+	assert_int_equal(fw.event.kind, AU_BLOCK_EVENT_RESIZED);
+	assert_int_equal(fw.event.arg[0], 4096);
+	assert_int_equal(chip.aers, 4);
+	run(AU_BLOCK_READ, 4096, 512, 0, -AU_EINVAL);
+}
+
+/* One that goes while a command of it is under way: its memory is the device's until that ends. */
+static void test_namespace_goes_and_comes(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	chip.nsze[1] = 0;
+	chip_event(EVENT_NOTICE | LOG_NAMESPACES << 16);
+	pass(60);
+	assert_int_equal(fw.done_count, 0);
+	assert_non_null(auf_device_unit(fw.dev, 0));
+	send(1, AU_BLOCK_READ, 0, 512, 0);
+	expect(1, -AU_ENODEV);
+	chip_release(0);
+	pass(60);
+	expect(0, 0);
+	assert_null(auf_device_unit(fw.dev, 0));
+	chip.nsze[1] = 64;
+	chip_event(EVENT_NOTICE | LOG_NAMESPACES << 16);
+	pass(20);
+	assert_non_null(auf_device_unit(fw.dev, 0));
+}
+
+static void test_health(void **state)
+{
+	up();
+	chip_event(EVENT_HEALTH | LOG_HEALTH << 16);
+	pass(10);
+	assert_int_equal(fw.event.kind, AU_BLOCK_EVENT_HEALTH);
+	assert_int_equal(chip.admins[ADMIN_GET_LOG], 1);
+}
+
+/* ------------------------------------------------------------------------- down */
+
+/* What is on its way has its time; then the queues go, and the controller is shut down. */
+static void test_stop(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	auf_device_stop(fw.dev);
+	expect(0, -AU_ENODEV);
+	assert_int_equal(chip.admins[ADMIN_DELETE_SQ], 1);
+	assert_int_equal(chip.admins[ADMIN_DELETE_CQ], 1);
+	assert_int_equal(chip.cc & CC_EN, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_bring_up),
+		TEST(test_enabled_by_another),
+		TEST(test_failed_before),
+		TEST(test_in_the_middle_of_enabling),
+		TEST(test_never_ready),
+		TEST(test_never_disabled),
+		TEST(test_nobody_there),
+		TEST(test_queues_of_one_entry),
+		TEST(test_no_command_set),
+		TEST(test_doorbells_outside),
+		TEST(test_no_list_of_namespaces),
+		TEST(test_namespaces_that_lie),
+		TEST(test_place_of_a_namespace),
+		TEST(test_prps),
+		TEST(test_not_aligned),
+		TEST(test_wrap),
+		TEST(test_more_than_slots),
+		TEST(test_other_operations),
+		TEST(test_force_unit_access),
+		TEST(test_shadow_doorbells),
+		TEST(test_statuses),
+		TEST(test_once_more),
+		TEST(test_wrong_cid),
+		TEST(test_cid_out_of_range),
+		TEST(test_wrong_queue),
+		TEST(test_twice),
+		TEST(test_wrong_admin_completion),
+		TEST(test_always_wrong),
+		TEST(test_fatal),
+		TEST(test_pulled_out),
+		TEST(test_abort),
+		TEST(test_new_queues),
+		TEST(test_reset),
+		TEST(test_gives_up),
+		TEST(test_never_answered),
+		TEST(test_cancel),
+		TEST(test_events_do_not_time_out),
+		TEST(test_resize),
+		TEST(test_namespace_goes_and_comes),
+		TEST(test_health),
+		TEST(test_stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
