@@ -56,3 +56,15 @@ def test_one_device_one_place(rig, build):
     assert refused.returncode != 0 and str(child.pid) in refused.stderr, refused.stderr
     rig.stop(child)
     rig.auriga("attach", address, "--name", "port0")
+
+
+def test_a_flood_leaves_room_for_others(rig, build):
+    """The 99th percentile of one request at a time stays within ten times its quiet value."""
+    rig.manager()
+    rig.auriga("attach", "virtual", "--driver", "echo", "--name", "echo0")
+    for _ in range(3):  # the machine has other things to do, too
+        done = subprocess.run([build / "bench/fairness", "echo0", "2"], check=False,
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            return
+    raise AssertionError(done.stdout + done.stderr)
