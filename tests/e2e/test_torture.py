@@ -18,7 +18,7 @@ import time
 import pytest
 import serial
 from rig import Peer, Rig, kill_host
-from torture import (CLOCK_TICK, Bystander, Shell, cpu_ticks, files, inventory, settled)
+from torture import CLOCK_TICK, Bystander, Shell, check_memory, cpu_ticks, files, inventory, settled
 
 CLIENT_KILLS = int(os.environ.get("AURIGA_CLIENT_KILLS", 20))
 CYCLES = int(os.environ.get("AURIGA_CYCLES", 50))
@@ -53,6 +53,7 @@ def one_line(text):
 
 # ------------------------------------------------------------------- clients that die
 
+@pytest.mark.timeout(60 + CLIENT_KILLS)
 def test_clients_killed_under_load(rig):
     """kill -9 of clients: the others go on, nothing is left."""
     manager = rig.manager("--idle", "0")
@@ -78,10 +79,8 @@ def test_clients_killed_under_load(rig):
         for b in bystanders:
             b.check()
     after = settled(rig, manager, before)
-    host_before, host_after = before.hosts[raw]["rss"], after.hosts[raw]["rss"]
-    print(f"{kills} kills: manager {before.rss} -> {after.rss} KiB, host {host_before} -> "
-          f"{host_after} KiB, longest gaps {[b.load['gap_ms'] for b in bystanders]} ms")
-    assert after.rss < before.rss + 1024 and host_after < host_before + 1024
+    print(f"{kills} kills: {check_memory(before, after, raw)}, longest gaps "
+          f"{[b.load['gap_ms'] for b in bystanders]} ms")
     for b in bystanders:
         b.end()
     assert rig.row(f"{raw}.0")["restarts"] == 0
@@ -647,6 +646,7 @@ def answer_of(s):
     return kind, data[20:].rstrip(b"\0").decode() if kind == 4 else ""
 
 
+@pytest.mark.sanitize
 def test_garbage_on_a_device_socket(rig):
     manager = rig.manager("--idle", "0")
     name, other = attach(rig, "t-echo", "units=2"), attach(rig, "t-echo")
@@ -746,6 +746,7 @@ def request(rig, method, path, body=b""):
         method.encode(), path.encode(), len(body), body))
 
 
+@pytest.mark.sanitize
 def test_garbage_on_the_control_socket(rig):
     manager = rig.manager("--idle", "0")
     bystander = Bystander(rig, attach(rig, "t-echo", name="e0"))
@@ -792,6 +793,7 @@ def test_garbage_on_the_control_socket(rig):
     bystander.end()
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("what", ["entries", "almost", "reuse", "control", "noise", "head", "doorbell",
                                   "shrink", "deaf"])
 def test_garbage_in_a_ring(rig, what):
@@ -840,6 +842,7 @@ def test_one_device_has_one_holder(rig):
 
 # ------------------------------------------------------------- clients: fork, descriptors
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("target", ["raw", "inproc:t-echo", "inproc:t-echo,poll=app"])
 def test_handles_after_fork(rig, target):
     rig.manager()
@@ -858,6 +861,7 @@ def test_handles_after_fork(rig, target):
     assert client.end() == 0
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("target", ["raw", "inproc:t-echo", "inproc:t-echo,poll=app"])
 def test_no_descriptors_for_a_client(rig, target):
     """Too few for au_open(): an answer, each time another; nothing crashes, nothing leaks."""
@@ -878,6 +882,7 @@ def test_no_descriptors_for_a_client(rig, target):
     assert enough and enough > 2
     client.submit(ECHO, 8)
     assert statuses(client.wait(5)) == [0] * 8
+    client.ask("nofile", 100)  # a sanitizer wants some for its report
     assert client.end() == 0
 
 
@@ -920,6 +925,7 @@ def test_no_descriptors_for_the_manager(rig):
 
 # ------------------------------------------------------------------- attach and detach
 
+@pytest.mark.timeout(120 + 2 * CYCLES)
 def test_attach_and_detach_leave_nothing(rig):
     manager = rig.manager()
     bystander = Bystander(rig, attach(rig, "t-echo"))
@@ -945,8 +951,7 @@ def test_attach_and_detach_leave_nothing(rig):
     for i in range(CYCLES):
         cycle(i)
     after = settled(rig, manager, before)
-    print(f"{CYCLES} cycles: manager {before.rss} -> {after.rss} KiB")
-    assert after.rss < before.rss + 1024
+    print(f"{CYCLES} cycles: {check_memory(before, after)}")
     bystander.check()
     bystander.end()
 
