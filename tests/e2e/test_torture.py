@@ -17,11 +17,9 @@ import time
 
 import pytest
 import serial
-from rig import Peer, Rig, kill_host
+from rig import Peer, Progress, Rig, kill_host, long
 from torture import CLOCK_TICK, Bystander, Shell, check_memory, cpu_ticks, files, inventory, settled
 
-CLIENT_KILLS = int(os.environ.get("AURIGA_CLIENT_KILLS", 20))
-CYCLES = int(os.environ.get("AURIGA_CYCLES", 50))
 IDLE_SECONDS = float(os.environ.get("AURIGA_IDLE_SECONDS", 10))
 
 ECHO, KEEP, SEGV, ABORT, ILL, FPE, DEEP, HANG = range(16, 24)  # t-echo
@@ -53,18 +51,19 @@ def one_line(text):
 
 # ------------------------------------------------------------------- clients that die
 
-@pytest.mark.timeout(60 + CLIENT_KILLS)
-def test_clients_killed_under_load(rig):
+@pytest.mark.parametrize("count", [pytest.param(20, marks=pytest.mark.timeout(120)),
+                                   pytest.param(500, marks=long(1200))])
+def test_clients_killed_under_load(rig, count):
     """kill -9 of clients: the others go on, nothing is left."""
     manager = rig.manager("--idle", "0")
     raw = attach(rig, "t-echo", "units=2")
     other = attach(rig, "t-echo")
     bystanders = [Bystander(rig, u) for u in (f"{raw}.0", f"{raw}.1", other)]
     rng = random.Random(1)
-    before, kills, i = None, 0, 0
-    while kills < CLIENT_KILLS:
+    before, kills, i, progress = None, 0, 0, Progress()
+    while kills < count:
         # the first ones warm it up
-        if not before and kills >= min(10, CLIENT_KILLS // 2):
+        if not before and kills >= 10:
             before = inventory(rig, manager)
         victims = [Shell(rig, f"{raw}.{i % 2}", depth=32) for _ in range(1 + i % 3)]
         for v in victims:
@@ -78,6 +77,7 @@ def test_clients_killed_under_load(rig):
         i += 1
         for b in bystanders:
             b.check()
+        progress.say(f"{kills} of {count} clients killed")
     after = settled(rig, manager, before)
     print(f"{kills} kills: {check_memory(before, after, raw)}, longest gaps "
           f"{[b.load['gap_ms'] for b in bystanders]} ms")
@@ -925,8 +925,9 @@ def test_no_descriptors_for_the_manager(rig):
 
 # ------------------------------------------------------------------- attach and detach
 
-@pytest.mark.timeout(120 + 2 * CYCLES)
-def test_attach_and_detach_leave_nothing(rig):
+@pytest.mark.parametrize("cycles", [pytest.param(50, marks=pytest.mark.timeout(240)),
+                                    pytest.param(1000, marks=long(2400))])
+def test_attach_and_detach_leave_nothing(rig, cycles):
     manager = rig.manager()
     bystander = Bystander(rig, attach(rig, "t-echo"))
     address, _ = rig.lab()
@@ -948,10 +949,12 @@ def test_attach_and_detach_leave_nothing(rig):
     for i in range(20):
         cycle(i)
     before = inventory(rig, manager)
-    for i in range(CYCLES):
+    progress = Progress()
+    for i in range(cycles):
         cycle(i)
+        progress.say(f"{i} of {cycles} cycles")
     after = settled(rig, manager, before)
-    print(f"{CYCLES} cycles: {check_memory(before, after)}")
+    print(f"{cycles} cycles: {check_memory(before, after)}")
     bystander.check()
     bystander.end()
 
