@@ -762,7 +762,7 @@ def test_garbage_on_the_control_socket(rig):
                  virtual % b',"params":[1]', virtual % b',"params":{"units":{}}', virtual % b',"foo":1',
                  virtual % b',"params":["units=1","units=2"]', virtual % b',"address":"virtual"',
                  b'{"address":"virtual\\u0000x","driver":"t-echo"}', virtual % b',"policy":{"idle":"-1"}',
-                 virtual % b',"policy":{"idle":1.5}', virtual % b',"policy":[]', b"[" * 60000,
+                 virtual % b',"policy":{"idle":"1.5x"}', virtual % b',"policy":[]', b"[" * 60000,
                  b'{"a":' * 12000, virtual % b',"sandbox":{"moat":"no"}',
                  b'{"name":"' + b"x" * 50000 + b'"}'):
         status, text = request(rig, "POST", "/v1/devices", body)

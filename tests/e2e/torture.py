@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the torture tests have in common: bystanders whose data must go on, and counts of what leaks."""
 
+import functools
 import json
 import os
 import subprocess
@@ -168,6 +169,12 @@ def cgroups(rundir):
                if name.startswith("auriga") and f"{number:08x}" in name)
 
 
+@functools.cache
+def sanitized(program):
+    """Whether it is built with AddressSanitizer, as a library or linked in."""
+    return b"__asan_init" in program.read_bytes()
+
+
 def difference(what, before, after):
     if isinstance(before, list) and isinstance(after, list):
         more, less = Counter(after) - Counter(before), Counter(before) - Counter(after)
@@ -191,7 +198,7 @@ class Inventory:
         self.shm = sorted(os.listdir("/dev/shm"))
         self.rss = rss_kib(self.manager)
         # A sanitizer's allocator keeps what it was given for a while.
-        self.sanitized = "libasan" in Path(f"/proc/{self.manager}/maps").read_text()
+        self.sanitized = sanitized(rig.build / "bin/aurigad")
         self.hosts = {}
         self.channels = {}
         for row in json.loads(rig.auriga("ls", "--json").stdout):
