@@ -176,7 +176,9 @@ def test_host_killed_every_200_ms(rig, seconds):
     last = 0
     while time.monotonic() < began + seconds and child.poll() is None:
         time.sleep(0.2)
-        kills += 1 if kill_host(rig, target) else 0
+        # On a busy machine it may not be back: who dies again and again before it serves waits longer.
+        if rig.row(target)["state"] == "running" and kill_host(rig, target):
+            kills += 1
         done = len(peer.received) + (sink.stat().st_size if sink.exists() else 0)
         if done > last:
             last, moved = done, time.monotonic()
