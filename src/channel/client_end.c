@@ -34,6 +34,7 @@ static void chan_idle(struct au_chan *c)
 	memset(mem, 0, 4 * 256);
 	chan_close_submit(c);
 	au_ring16_consumer_init(&c->complete, mem + 256, 2);
+	c->reap_next = c->reap_count = 0;
 	au_ring64_producer_init(&c->control, mem + 512, 2);
 	au_ring64_consumer_init(&c->event, mem + 768, 2);
 	c->doorbell = -1;
@@ -252,15 +253,24 @@ static void chan_complete_here(struct au_chan *c, struct au_chan_slot *s, int st
 	chan_done(c, io);
 }
 
+static inline bool chan_refill(struct au_chan *c)
+{
+	c->reap_next = 0;
+	c->reap_count = au_ring16_pop_many(&c->complete, c->reap, AU_CHAN_REAP);
+	return c->reap_count != 0;
+}
+
 /* Work on at most @max completions; done() may get here again. */
 static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 {
 	struct au_ring_completion done;
 	unsigned int popped = 0, stale = 0;
 
-	/* The caller may be a done() that another reap is calling: see au_wire_entries(). */
-	au_ring_release(&c->complete);
-	for (; popped < max && au_ring16_pop(&c->complete, &done); popped++) {
+	for (; popped < max; popped++) {
+		if (c->reap_next == c->reap_count && !chan_refill(c))
+			break;
+		done = c->reap[c->reap_next++];
+
 		uint32_t slot = AU_HANDLE_SLOT(done.handle);
 		struct au_chan_slot *s;
 		struct au_io *io;
@@ -281,7 +291,6 @@ static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 		chan_free_slot(c, s);
 		chan_done(c, io);
 	}
-	au_ring_release(&c->complete);
 	c->stats.stale += stale;
 	return popped - stale;
 }
@@ -521,6 +530,7 @@ static void chan_open_rings(struct au_chan *c, const struct au_chan_link *link)
 	c->generation = link->generation;
 	c->when = (uint64_t)link->generation << 32;
 	c->events_popped = 0;
+	c->reap_next = c->reap_count = 0;
 	c->up = true;
 	chan_begin_batch(c);
 }
@@ -652,7 +662,7 @@ unsigned int au_chan_poll(struct au_chan *chan, unsigned int max)
 bool au_chan_arm(struct au_chan *chan)
 {
 	au_chan_flush(chan);
-	if (chan->late != 0 || chan->event_new)
+	if (chan->late != 0 || chan->event_new || chan->reap_next != chan->reap_count)
 		return false;
 	if (!au_ring16_arm(&chan->complete))
 		return false;

@@ -24,6 +24,7 @@
 #include "channel/wire.h"
 
 #define AU_CHAN_BATCH	  32u	/* submitted requests that start without a flush */
+#define AU_CHAN_REAP	  16u	/* completions that are copied at once */
 #define AU_CHAN_GRACE_MS  5000u /* how long a request that has expired waits for a host's word */
 #define AU_CHAN_FREE	  UINT64_MAX
 
@@ -107,6 +108,10 @@ struct au_chan {
 	uint32_t generation;
 	unsigned char *pool;
 	const struct au_direction *direction;
+	/* completions that were copied, and not yet looked at */
+	uint32_t reap_next;
+	uint32_t reap_count;
+	struct au_ring_completion reap[AU_CHAN_REAP];
 	/* called around done(); NULL: the handle is one thread's */
 	void (*unlock)(void *arg);
 	void (*lock)(void *arg);
@@ -250,8 +255,8 @@ static inline struct au_chan_slot *au_chan_take_(struct au_chan *c, struct au_io
 /** au_chan_simple - a request without data, time-out and flags, and there is room and a host. */
 static inline bool au_chan_simple(const struct au_chan *c, const struct au_io *io)
 {
-	return !((io->length | io->timeout_ms | io->flags) != 0 ||
-		 c->submit.tail == c->batch_end || !c->free);
+	return !((io->length | io->timeout_ms | io->flags) != 0 || c->submit.tail == c->batch_end ||
+		 !c->free);
 }
 
 /** au_chan_submit_simple - submit a request that is. Return: 0. */
