@@ -32,7 +32,7 @@ __attribute__((noinline)) static void submit(uint64_t first, unsigned batch)
 		slot->handle = first + i;
 		au_ring64_publish(&submit_in, slot);
 	}
-	if (au_ring64_flush(&submit_in))
+	if (au_ring_flush(&submit_in))
 		abort();
 }
 
@@ -45,7 +45,7 @@ __attribute__((noinline)) static void serve(void)
 			abort();
 	}
 	au_ring_release(&submit_out);
-	if (au_ring16_flush(&complete_in))
+	if (au_ring_flush(&complete_in))
 		abort();
 }
 

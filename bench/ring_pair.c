@@ -40,7 +40,7 @@ static inline bool pair_send(struct ring_pair *r, uint64_t handle)
 
 static inline void pair_send_flush(struct ring_pair *r)
 {
-	(void)au_ring64_flush(&r->requests_in);
+	(void)au_ring_flush(&r->requests_in);
 }
 
 static inline bool pair_receive(struct ring_pair *r, uint64_t handle, bool *broken)
@@ -70,7 +70,7 @@ static inline bool pair_serve(struct ring_pair *r)
 
 static inline void pair_serve_done(struct ring_pair *r)
 {
-	(void)au_ring16_flush(&r->answers_in);
+	(void)au_ring_flush(&r->answers_in);
 	au_ring_release(&r->requests_out);
 }
 

@@ -18,12 +18,12 @@ static uint64_t chan_now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* No host takes requests; each submit looks twice. */
+/* No host takes requests: a submit ring that is full for ever makes each submit look twice. */
 static void chan_close_submit(struct au_chan *c)
 {
 	c->up = false;
 	au_ring64_producer_init(&c->submit, c->idle, 2);
-	c->batch_end = c->submit.tail;
+	c->submit.tail = c->submit.flushed = c->submit.limit;
 }
 
 /* Point all rings at memory that nobody writes to. */
@@ -34,7 +34,6 @@ static void chan_idle(struct au_chan *c)
 	memset(mem, 0, 4 * 256);
 	chan_close_submit(c);
 	au_ring16_consumer_init(&c->complete, mem + 256, 2);
-	c->reap_next = c->reap_count = 0;
 	au_ring64_producer_init(&c->control, mem + 512, 2);
 	au_ring64_consumer_init(&c->event, mem + 768, 2);
 	c->doorbell = -1;
@@ -124,38 +123,6 @@ static void chan_copy_in(struct au_chan *c, const struct au_chan_slot *s, const 
 		memcpy(c->pool + s->offset, io->data, io->length);
 }
 
-/* The next batch starts: it ends where it is long enough, or the ring is full. */
-static void chan_begin_batch(struct au_chan *c)
-{
-	uint32_t room = c->submit.limit - c->submit.tail;
-
-	c->batch_end = c->submit.tail + (room < AU_CHAN_BATCH ? room : AU_CHAN_BATCH);
-}
-
-void au_chan_publish(struct au_chan *chan)
-{
-	if (au_ring64_flush(&chan->submit))
-		au_doorbell_ring(chan->doorbell);
-	chan_begin_batch(chan);
-}
-
-/* Make room for one more entry. False when there is no host, or the one that is there is given up:
- * one that keeps the rules always leaves room, see au_wire_layout(). */
-static bool chan_room(struct au_chan *c)
-{
-	if (!c->up)
-		return false;
-	if (c->submit.tail != c->batch_end)
-		return true;
-	au_chan_publish(c);
-	if (!au_ring_room(&c->submit)) {
-		chan_broken(c);
-		return false;
-	}
-	chan_begin_batch(c);
-	return true;
-}
-
 int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 {
 	struct au_chan_slot *s;
@@ -173,11 +140,19 @@ int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 		s->state = AU_SLOT_TIMED;
 		s->deadline_ms = chan_now_ms() + io->timeout_ms;
 	}
-	if (!chan_room(chan)) {
+	if (!au_ring_room(&chan->submit)) {
 		s->state |= AU_SLOT_UNSENT;
+		/* A host that keeps the rules always leaves room, see au_wire_layout(). */
+		chan_broken(chan);
 		return 0;
 	}
 	au_chan_send_(chan, s, io->op | (uint64_t)io->length << 32, chan->when | io->timeout_ms, 0);
+	return (chan->submit.tail & (AU_CHAN_BATCH - 1)) == 0 ? au_chan_batch_full(chan) : 0;
+}
+
+int au_chan_batch_full(struct au_chan *chan)
+{
+	au_chan_flush(chan);
 	return 0;
 }
 
@@ -253,24 +228,15 @@ static void chan_complete_here(struct au_chan *c, struct au_chan_slot *s, int st
 	chan_done(c, io);
 }
 
-static inline bool chan_refill(struct au_chan *c)
-{
-	c->reap_next = 0;
-	c->reap_count = au_ring16_pop_many(&c->complete, c->reap, AU_CHAN_REAP);
-	return c->reap_count != 0;
-}
-
-/* Work on at most @max completions; done() may get here again. */
+/* Take at most @max completions, and give the entries back. */
 static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 {
 	struct au_ring_completion done;
 	unsigned int popped = 0, stale = 0;
 
-	for (; popped < max; popped++) {
-		if (c->reap_next == c->reap_count && !chan_refill(c))
-			break;
-		done = c->reap[c->reap_next++];
-
+	/* The caller may be a done() that another reap is calling: see au_wire_entries(). */
+	au_ring_release(&c->complete);
+	for (; popped < max && au_ring16_pop(&c->complete, &done); popped++) {
 		uint32_t slot = AU_HANDLE_SLOT(done.handle);
 		struct au_chan_slot *s;
 		struct au_io *io;
@@ -291,6 +257,7 @@ static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 		chan_free_slot(c, s);
 		chan_done(c, io);
 	}
+	au_ring_release(&c->complete);
 	c->stats.stale += stale;
 	return popped - stale;
 }
@@ -392,7 +359,7 @@ static int chan_tell(struct au_chan *c, uint32_t kind, uint64_t handle)
 
 static void chan_flush_control(struct au_chan *c)
 {
-	if (au_ring64_flush(&c->control))
+	if (au_ring_flush(&c->control))
 		au_doorbell_ring(c->doorbell);
 }
 
@@ -434,9 +401,6 @@ int au_chan_cancel(struct au_chan *chan, struct au_io *io)
 		return 0;
 	s->state |= AU_SLOT_CANCEL;
 	chan->cancels++;
-	/* The request first. */
-	if (chan->up)
-		au_chan_publish(chan);
 	if (chan->up && chan_tell(chan, AU_WIRE_CANCEL, s->handle) == 0) {
 		s->state |= AU_SLOT_TOLD;
 		chan->cancels--;
@@ -530,9 +494,7 @@ static void chan_open_rings(struct au_chan *c, const struct au_chan_link *link)
 	c->generation = link->generation;
 	c->when = (uint64_t)link->generation << 32;
 	c->events_popped = 0;
-	c->reap_next = c->reap_count = 0;
 	c->up = true;
-	chan_begin_batch(c);
 }
 
 /* Send one that is outstanding; the pool's content is renewed, since hosts could write to it. */
@@ -547,8 +509,10 @@ static bool chan_send_again(struct au_chan *c, struct au_chan_slot *s, uint64_t 
 		timeout_ms = s->deadline_ms > now_ms ? (uint32_t)(s->deadline_ms - now_ms) : 1;
 	if (s->state & AU_SLOT_REPLAYED)
 		flags = s->crashes >= 2 ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : AU_WIRE_REPLAY;
-	if (!chan_room(c))
+	if (!au_ring_room(&c->submit)) {
+		chan_broken(c);
 		return false;
+	}
 	au_chan_send_(c, s, io->op | flags << 16 | (uint64_t)io->length << 32, c->when | timeout_ms,
 		      s->started | (uint64_t)s->done << 32);
 	s->state &= ~AU_SLOT_UNSENT;
@@ -581,14 +545,12 @@ void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
 	for (uint32_t i = 0; i < count; i++) {
 		/* In the order of submission, so those that no host has seen come last. */
 		if ((list[i]->state & AU_SLOT_UNSENT) && !replayed && !first) {
-			au_chan_publish(chan);
 			chan_tell(chan, AU_WIRE_REPLAYED, 0);
 			replayed = true;
 		}
 		if (!chan_send_again(chan, list[i], now_ms))
 			return;
 	}
-	au_chan_publish(chan);
 	if (!replayed && !first)
 		chan_tell(chan, AU_WIRE_REPLAYED, 0);
 	chan_flush_control(chan);
@@ -662,7 +624,7 @@ unsigned int au_chan_poll(struct au_chan *chan, unsigned int max)
 bool au_chan_arm(struct au_chan *chan)
 {
 	au_chan_flush(chan);
-	if (chan->late != 0 || chan->event_new || chan->reap_next != chan->reap_count)
+	if (chan->late != 0 || chan->event_new)
 		return false;
 	if (!au_ring16_arm(&chan->complete))
 		return false;

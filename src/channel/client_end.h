@@ -24,7 +24,6 @@
 #include "channel/wire.h"
 
 #define AU_CHAN_BATCH	  32u	/* submitted requests that start without a flush */
-#define AU_CHAN_REAP	  16u	/* completions that are copied at once */
 #define AU_CHAN_GRACE_MS  5000u /* how long a request that has expired waits for a host's word */
 #define AU_CHAN_FREE	  UINT64_MAX
 
@@ -94,7 +93,6 @@ struct au_chan_stats {
 struct au_chan {
 	/* of each request */
 	struct au_ring_producer submit;
-	uint32_t batch_end; /* submit.tail at which more has to be done than to add an entry */
 	struct au_ring_consumer complete;
 	struct au_chan_slot *slots;
 	struct au_chan_slot *free;
@@ -103,15 +101,11 @@ struct au_chan {
 	uint32_t depth;
 	uint32_t cancels; /* that the host has to be told */
 	int doorbell;
-	bool up; /* there is a host, and it keeps the rules */
+	bool up; /* there is a host, and it keeps the rules; otherwise the submit ring is full */
 	uint32_t buffer_size;
 	uint32_t generation;
 	unsigned char *pool;
 	const struct au_direction *direction;
-	/* completions that were copied, and not yet looked at */
-	uint32_t reap_next;
-	uint32_t reap_count;
-	struct au_ring_completion reap[AU_CHAN_REAP];
 	/* called around done(); NULL: the handle is one thread's */
 	void (*unlock)(void *arg);
 	void (*lock)(void *arg);
@@ -209,26 +203,26 @@ bool au_chan_event_seen(struct au_chan *chan);
 
 /* The slow halves of the functions below. */
 int au_chan_submit_more(struct au_chan *chan, struct au_io *io);
-void au_chan_publish(struct au_chan *chan);
 void au_chan_tell_cancels(struct au_chan *chan);
+int au_chan_batch_full(struct au_chan *chan);
 
-/** au_chan_flush - let the host see what was submitted; wakes it if it sleeps. */
+/** au_chan_flush - the end of a batch: wakes the host if it sleeps. */
 static inline void au_chan_flush(struct au_chan *c)
 {
-	if (c->submit.flushed != c->submit.tail)
-		au_chan_publish(c);
 	if (AU_RING_UNLIKELY(c->cancels != 0))
 		au_chan_tell_cancels(c);
+	if (au_ring_flush(&c->submit))
+		au_doorbell_ring(c->doorbell);
 }
 
 /*
- * Make an entry, for which there is room. @what: operation, flags and length; @when: time-out and
- * generation; @past: started and done: each as it stands in an entry.
+ * Put a request into the ring, which has room. @what: operation, flags and length; @when: time-out
+ * and generation; @past: started and done: each as it stands in an entry.
  */
 static inline void au_chan_send_(struct au_chan *c, const struct au_chan_slot *s, uint64_t what,
 				 uint64_t when, uint64_t past)
 {
-	struct au_wire_submit *e = au_ring64_add(&c->submit);
+	struct au_wire_submit *e = au_ring64_next_free(&c->submit);
 
 	e->handle = s->handle;
 	e->offset = s->offset;
@@ -237,6 +231,7 @@ static inline void au_chan_send_(struct au_chan *c, const struct au_chan_slot *s
 	memcpy(&e->op, &what, sizeof(what));
 	memcpy(&e->timeout_ms, &when, sizeof(when));
 	memcpy(&e->started, &past, sizeof(past));
+	au_ring64_publish(&c->submit, e);
 }
 
 /* Give the next free slot to a request. */
@@ -255,14 +250,16 @@ static inline struct au_chan_slot *au_chan_take_(struct au_chan *c, struct au_io
 /** au_chan_simple - a request without data, time-out and flags, and there is room and a host. */
 static inline bool au_chan_simple(const struct au_chan *c, const struct au_io *io)
 {
-	return !((io->length | io->timeout_ms | io->flags) != 0 || c->submit.tail == c->batch_end ||
-		 !c->free);
+	return !((io->length | io->timeout_ms | io->flags) != 0 ||
+		 c->submit.tail == c->submit.limit || !c->free);
 }
 
 /** au_chan_submit_simple - submit a request that is. Return: 0. */
 static inline int au_chan_submit_simple(struct au_chan *c, struct au_io *io)
 {
 	au_chan_send_(c, au_chan_take_(c, io), io->op, c->when, 0);
+	if (AU_RING_UNLIKELY((c->submit.tail & (AU_CHAN_BATCH - 1)) == 0))
+		return au_chan_batch_full(c);
 	return 0;
 }
 

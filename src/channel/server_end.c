@@ -13,7 +13,6 @@
 /* Polls in a row that found nothing, until the doorbell is asked whether the client still lives. */
 #define SERVER_QUIET	16384u
 #define SERVER_CONTROLS 32u
-#define SERVER_BATCH	16u
 
 _Static_assert(sizeof(struct auf_progress) == 16, "as the layout has it");
 _Static_assert(offsetof(struct auf_progress, done) == 4 &&
@@ -121,19 +120,12 @@ static void server_free(void *context)
 		closed(closed_context);
 }
 
-/* Nothing is completed any more: to whoever completes, the ring is full. */
-static void server_mute(struct au_chan_server *s)
-{
-	s->muted = true;
-	s->complete.limit = s->complete.tail;
-}
-
 void au_chan_server_close(struct au_chan_server *server)
 {
 	struct au_chan_gate *gate = server->replaying ? server->config.gate : NULL;
 
 	auf_lane_remove(server->config.lane, &server->source);
-	server_mute(server);
+	server->muted = true;
 	server->replaying = false;
 	auf_handle_close(server->handle, server_free, server);
 	if (gate)
@@ -176,7 +168,7 @@ static void server_complete(struct auf_handle *handle, uint32_t slot, uint64_t t
 {
 	struct au_chan_server *s = auf_handle_context(handle);
 
-	if (AU_RING_UNLIKELY(s->complete.tail == s->complete.limit))
+	if (AU_RING_UNLIKELY(s->muted || s->complete.tail == s->complete.limit))
 		server_complete_slowly(s, tag, status, result, device_status);
 	else
 		au_ring16_put(&s->complete, tag, result, (uint16_t)-status, device_status);
@@ -236,11 +228,11 @@ static void server_push_events(struct au_chan_server *s)
 /* Publish what is done: at most one doorbell, and none when the client is awake. */
 static inline void server_flush(struct au_chan_server *s)
 {
-	bool wake = au_ring16_flush(&s->complete);
+	bool wake = au_ring_flush(&s->complete);
 
 	if (AU_RING_UNLIKELY(!au_event_queue_empty(&s->events)))
 		server_push_events(s);
-	wake |= au_ring64_flush(&s->event);
+	wake |= au_ring_flush(&s->event);
 	if (AU_RING_UNLIKELY(wake))
 		au_doorbell_ring(s->source.fd);
 }
@@ -292,26 +284,20 @@ static inline bool server_take(struct au_chan_server *s, union server_request *r
 {
 	const struct au_wire_submit *e = &r->wire;
 	uint32_t slot = AU_HANDLE_SLOT(e->handle);
+	uint64_t offset = 0;
+	bool suspect = false;
 	struct auf_progress *p;
-	uint64_t what;
 	int err;
 
 	if (AU_RING_UNLIKELY(slot >= s->depth))
 		return server_refuse(s, "a request names a slot that there is not");
-	/* Operation, flags and length at one glance: mostly there is an operation only. */
-	memcpy(&what, &e->op, sizeof(what));
-	if (AU_RING_LIKELY(what >> 16 == 0)) {
-		r->submit.data = s->pool;
-		r->submit.suspect = false;
-	} else {
+	if (AU_RING_UNLIKELY((e->flags | e->length) != 0)) {
 		const char *wrong = server_check(s, e);
-		bool suspect = (e->flags & AU_WIRE_SUSPECT) != 0;
 
 		if (wrong)
 			return server_refuse(s, wrong);
-		/* It lies where the offset was. */
-		r->submit.data = s->pool + (e->length != 0 ? e->offset : 0);
-		r->submit.suspect = suspect;
+		suspect = (e->flags & AU_WIRE_SUSPECT) != 0;
+		offset = e->length != 0 ? e->offset : 0;
 		r->submit.flags = e->flags & AU_WIRE_REPLAY;
 	}
 	if (AU_RING_UNLIKELY(e->generation != s->generation)) {
@@ -324,6 +310,8 @@ static inline bool server_take(struct au_chan_server *s, union server_request *r
 	memcpy(p, &e->started, sizeof(p->started) + sizeof(p->done));
 	atomic_store_explicit(&p->flags, 0, memory_order_relaxed);
 	atomic_store_explicit(&p->tag, (uint32_t)(e->handle >> 16), memory_order_release);
+	r->submit.data = s->pool + offset;
+	r->submit.suspect = suspect;
 	r->submit.progress = p;
 	err = auf_submit(s->handle, slot, &r->submit);
 	if (AU_RING_UNLIKELY(err != 0)) {
@@ -444,8 +432,8 @@ static void server_look_at_doorbell(struct au_chan_server *s)
 static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 {
 	struct au_chan_server *s = (struct au_chan_server *)source;
-	union server_request batch[SERVER_BATCH];
-	unsigned int count = 0, popped;
+	union server_request r;
+	unsigned int count = 0;
 
 	if (budget > s->turn)
 		budget = s->turn;
@@ -455,17 +443,14 @@ static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 		if (count != 0 || s->attention)
 			return count;
 	}
-	do {
-		popped = budget - count < SERVER_BATCH ? budget - count : SERVER_BATCH;
-		popped = au_ring64_pop_many(&s->submit, batch, sizeof(batch[0]), popped);
-		count += popped;
-		for (unsigned int i = 0; i < popped; i++) {
-			if (AU_RING_UNLIKELY(!server_take(s, &batch[i])))
-				return count;
-		}
-	} while (popped == SERVER_BATCH);
+	while (count < budget && au_ring64_pop(&s->submit, &r.wire)) {
+		count++;
+		if (AU_RING_UNLIKELY(!server_take(s, &r)))
+			return count;
+	}
 	if (count != 0) {
 		s->stats.requests += count;
+		au_ring_release(&s->submit);
 		s->quiet = 0;
 	} else if (AU_RING_UNLIKELY(++s->quiet == SERVER_QUIET)) {
 		server_look_at_doorbell(s);
@@ -578,7 +563,7 @@ fail:
 void au_chan_server_mute(struct au_chan_server *server)
 {
 	server_flush(server);
-	server_mute(server);
+	server->muted = true;
 	server->attention = true;
 }
 

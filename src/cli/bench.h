@@ -13,7 +13,7 @@
 
 #define BENCH_UNIT   "bench-echo"
 #define BENCH_DEPTH  128u
-#define BENCH_ROUNDS 7
+#define BENCH_ROUNDS 15
 
 /**
  * struct bench_world - a manager with its own runtime directory, and one host.

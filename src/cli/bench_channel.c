@@ -94,7 +94,7 @@ int bench_channel(int argc, char **argv)
 	if (h && bench_pin(&world, world.host, world.cpu[1]) != 0)
 		status = cli_error("cannot pin the host to a processor: run this as root");
 	for (unsigned int i = 0; i < count && status == 0; i++)
-		status = channel_measure(&world, h, &results[i], 0.1);
+		status = channel_measure(&world, h, &results[i], 0.2);
 	if (status == 0)
 		channel_print(results, count, json);
 	au_close(h);

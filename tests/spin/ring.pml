@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Model of src/channel/ring.h on a machine with store buffers (x86's TSO): publication in the
- * entry, in groups, slots given back through the head, and the sleep and doorbell handshake.
+ * entry, slots given back through the head, and the sleep and doorbell handshake.
  *
  * A plain store enters its process's buffer, and memory some time later. A locked instruction
  * waits until the buffer is empty and then works on memory at once. A load takes the newest value
@@ -17,8 +17,6 @@
  *	NO_BARRIER_CONSUMER	arm sets the flag by a plain store: must fail
  *	NO_BARRIER		both: must fail
  *	NO_RECHECK		arm does not look at the ring again: must fail
- *	PUBLISH_FIRST		the last word of a group's first entry is stored before the others:
- *				must fail
  */
 #ifdef NO_BARRIER
 #define NO_BARRIER_PRODUCER
@@ -74,40 +72,8 @@ inline locked_store(buffer, where, what)
 	atomic { empty(buffer) -> mem[where] = what }
 }
 
-/*
- * Write an entry: whole, and of all but the first of a group the last word first. The consumer does
- * not look there before the group is shown.
- */
-inline add()
-{
-#ifdef PUBLISH_FIRST
-	store(producer_buffer, PUB(tail), STAMP(tail));
-#else
-	if
-	:: tail != shown -> store(producer_buffer, PUB(tail), STAMP(tail))
-	:: else
-	fi;
-#endif
-	store(producer_buffer, FIRST(tail), tail + 1);
-#ifndef PHASE
-	store(producer_buffer, SECOND(tail), tail + 1);
-#endif
-	tail++
-}
-
-/* Show the group. */
-inline publish()
-{
-	store(producer_buffer, PUB(shown), STAMP(shown));
-	shown = tail
-}
-
 inline flush()
 {
-	if
-	:: shown != tail -> publish()
-	:: else
-	fi;
 	flushed = tail;
 #ifdef NO_BARRIER_PRODUCER
 	asleep = mem[SLEEPING];
@@ -130,7 +96,7 @@ inline flush()
 
 proctype producer()
 {
-	byte tail, shown, flushed, head;
+	byte tail, flushed, head;
 	byte limit = N;
 	bit asleep;
 
@@ -139,7 +105,7 @@ proctype producer()
 		if
 		:: tail == limit ->
 			head = mem[HEAD];
-			assert(head >= limit - N && head <= shown);
+			assert(head >= limit - N && head <= tail);
 			limit = head + N;
 			head = 0
 		:: else
@@ -153,9 +119,13 @@ proctype producer()
 			fi;
 			mem[HEAD] != limit - N
 		:: else ->
-			add()
+			store(producer_buffer, FIRST(tail), tail + 1);
+#ifndef PHASE
+			store(producer_buffer, SECOND(tail), tail + 1);
+#endif
+			store(producer_buffer, PUB(tail), STAMP(tail));
+			tail++
 		fi
-	:: shown != tail -> publish()
 	:: flushed != tail -> flush()
 	:: tail == M && flushed == tail -> break
 	od

@@ -297,7 +297,7 @@ static void *run_client(void *arg)
 			if (r >> 40 & 1)
 				dawdle(e);
 		}
-		if (au_ring64_flush(&p))
+		if (au_ring_flush(&p))
 			ring_bell(e, s->server_bell);
 		for (; budget; budget--) {
 			struct au_ring_completion done;
@@ -333,7 +333,7 @@ static bool answer(struct stress *s, struct au_ring_producer *p, uint64_t handle
 			      (uint16_t)(sum >> 48)) != 0) {
 		if (!push_failed(s, e, p) || stopped(s))
 			return false;
-		if (au_ring16_flush(p))
+		if (au_ring_flush(p))
 			ring_bell(e, s->client_bell);
 		sched_yield();
 	}
@@ -366,7 +366,7 @@ static void *run_server(void *arg)
 			if (!answer(s, &p, request.number))
 				return NULL;
 		}
-		if (au_ring16_flush(&p))
+		if (au_ring_flush(&p))
 			ring_bell(e, s->client_bell);
 		if (r >> 41 & 1)
 			au_ring_release(&c);

@@ -174,7 +174,7 @@ static bool vandal_flush(struct vandal *v, struct au_ring_producer *ring, void *
 {
 	if (entry)
 		au_ring64_publish(ring, entry);
-	if (au_ring64_flush(ring))
+	if (au_ring_flush(ring))
 		au_doorbell_ring(v->fds[1]);
 	return true;
 }

@@ -58,7 +58,6 @@ static void test_request(void **state)
 	assert_false(got->suspect);
 	memcpy(got->data, "FORTY", 5);
 	fake_complete(pair->host->handle, 0, -AU_EIO, 5);
-	fake_turn(&pair->host->lane);
 	assert_int_equal(au_chan_poll(pair->chan, 0), 1);
 	assert_int_equal(done_count, 1);
 	assert_int_equal(io.status, -AU_EIO);
@@ -228,7 +227,7 @@ static void test_cancel_overtakes(void **state)
 				       .kind = AU_WIRE_CANCEL,
 				       .generation = 1 };
 	au_ring64_publish(&pair->chan->control, e);
-	au_ring64_flush(&pair->chan->control);
+	au_ring_flush(&pair->chan->control);
 	fake_turn(&pair->host->lane);
 	au_chan_submit(pair->chan, &io);
 	assert_int_equal(io.handle_, AU_HANDLE_MAKE(1, 0));
@@ -482,7 +481,7 @@ static void bad_entry(struct pair *pair, struct au_wire_submit entry)
 
 	*e = entry;
 	au_ring64_publish(&pair->chan->submit, e);
-	au_ring64_flush(&pair->chan->submit);
+	au_ring_flush(&pair->chan->submit);
 	fake_turn(&pair->host->lane);
 	fake_turn(&pair->host->lane);
 }
@@ -568,7 +567,7 @@ static void test_hostile_control(void **state)
 
 		*e = bad[i];
 		au_ring64_publish(&pair->chan->control, e);
-		au_ring64_flush(&pair->chan->control);
+		au_ring_flush(&pair->chan->control);
 		fake_turn(&pair->host->lane);
 		fake_turn(&pair->host->lane);
 		assert_int_equal(pair->host->reason, -EPROTO);
@@ -589,7 +588,7 @@ static void test_completions_not_taken(void **state)
 					      .op = OP,
 					      .generation = 1 };
 		au_ring64_publish(&pair->chan->submit, e);
-		au_ring64_flush(&pair->chan->submit);
+		au_ring_flush(&pair->chan->submit);
 		fake_turn(&pair->host->lane);
 	}
 	assert_int_equal(pair->host->reason, -EPROTO);
@@ -644,7 +643,7 @@ static void test_scribbling_client(void **state)
 							      .generation = 1,
 							      .length = 64 };
 				au_ring64_publish(&pair->chan->submit, e);
-				au_ring64_flush(&pair->chan->submit);
+				au_ring_flush(&pair->chan->submit);
 			}
 			fake_turn(&pair->host->lane);
 		}
@@ -664,7 +663,7 @@ static void test_scribbling_client(void **state)
 static void hostile_complete(struct pair *pair, struct au_ring_producer *p, uint64_t handle)
 {
 	assert_int_equal(au_ring16_push(p, handle, 3, 0, 0), 0);
-	au_ring16_flush(p);
+	au_ring_flush(p);
 }
 
 static void test_hostile_completions(void **state)
