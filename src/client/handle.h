@@ -106,6 +106,7 @@ struct au_handle {
 	uint32_t spin_max_ns;
 	uint32_t spin_hold; /* sleeps to come before the next spin */
 	uint32_t spin_penalty;
+	uint32_t spin_futile; /* longest spins in a row that were for nothing */
 	int epoll;
 	char unit[64];
 	char cls[16];

@@ -13,6 +13,7 @@
 #define POLL_IDLE     1024u
 #define POLL_SPIN_MIN 1000u
 #define POLL_HOLD_MAX 4096u
+#define POLL_FUTILE   4u
 #define POLL_LOOKS    16 /* between two looks at the clock while spinning */
 
 uint64_t handle_now_ns(void)
@@ -87,6 +88,7 @@ static bool poll_spin(struct au_handle *h, unsigned int max, const _Atomic bool 
 			*count = poll_turn(h, max);
 			if (*count != 0 || poll_enough(h, stop)) {
 				h->spin_penalty -= h->spin_penalty != 0;
+				h->spin_futile = 0;
 				return true;
 			}
 		}
@@ -96,8 +98,9 @@ static bool poll_spin(struct au_handle *h, unsigned int max, const _Atomic bool 
 
 /*
  * A sleep that was short would have been better spent spinning, a long one would not: that decides
- * how long the next spin is. Where the longest spin is for nothing, though the sleep after it is
- * short, the other end waited for our processor: there is no spinning for a while.
+ * how long the next spin is. Where the longest spin is for nothing several times in a row, though
+ * the sleep after it is short, the other end waited for our processor: there is no spinning for a
+ * while.
  */
 static void poll_slept(struct au_handle *h, uint64_t start_ns)
 {
@@ -110,7 +113,8 @@ static void poll_slept(struct au_handle *h, uint64_t start_ns)
 		h->spin_ns = h->spin_ns < POLL_SPIN_MIN ? POLL_SPIN_MIN : h->spin_ns * 2;
 		if (h->spin_ns > h->spin_max_ns)
 			h->spin_ns = h->spin_max_ns;
-	} else {
+	} else if (++h->spin_futile >= POLL_FUTILE) {
+		h->spin_futile = 0;
 		h->spin_penalty = h->spin_penalty ? h->spin_penalty * 2 : 16;
 		if (h->spin_penalty > POLL_HOLD_MAX)
 			h->spin_penalty = POLL_HOLD_MAX;

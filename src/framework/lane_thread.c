@@ -6,7 +6,8 @@
  * soon, and if nobody else needs the processor: the peer that we wait for, for instance. So the
  * bound adapts. It doubles when work comes soon after going to sleep, and halves when it does not.
  * It falls to zero for a while when the thread was preempted while spinning, or when the longest
- * spin was for nothing though work came soon after: then the peer waited for our processor.
+ * spin was for nothing, several times in a row, though work came soon after: then the peer waited
+ * for our processor. Once alone says nothing: somebody else may have had the peer's.
  *
  * How long the sleep was decides, and not that the spin before it was too short: two ends that both
  * sleep keep each other waiting for as long as two wake-ups take, and would never spin again.
@@ -17,6 +18,7 @@
 #define SPIN_PREEMPTED_NS 20000u /* a gap between two looks at the counter */
 #define SPIN_HOLD_OFF_MAX 4096u
 #define SPIN_SOON	  2u /* times the longest spin: a sleep ends with two wake-ups */
+#define SPIN_FUTILE	  4u
 
 struct lane_spin {
 	uint64_t start_ns; /* 0: not spinning */
@@ -38,6 +40,14 @@ static void spin_hold_off(struct au_lane *lane)
 		lane->spin.penalty = SPIN_HOLD_OFF_MAX;
 	lane->spin.hold_off = lane->spin.penalty;
 	lane->spin.limit_ns = 0;
+	lane->spin.futile = 0;
+}
+
+static void spin_paid(struct au_lane *lane)
+{
+	lane->spin.futile = 0;
+	if (lane->spin.penalty)
+		lane->spin.penalty--;
 }
 
 /* Look whether a preemption hides behind a gap. */
@@ -78,7 +88,8 @@ static void spin_adapt(struct au_lane *lane, uint64_t slept_ns)
 		lane->spin.hold_off--;
 	} else if (slept_ns < SPIN_SOON * lane->spin.most_ns) {
 		if (limit >= lane->spin.most_ns) {
-			spin_hold_off(lane);
+			if (++lane->spin.futile >= SPIN_FUTILE)
+				spin_hold_off(lane);
 			return;
 		}
 		limit = limit * 2 < SPIN_LEAST_NS ? SPIN_LEAST_NS : limit * 2;
@@ -116,8 +127,8 @@ void auf_lane_run(void *arg)
 			/* It was worth it, unless it took somebody else's turn to get there. */
 			if (spin.start_ns && spin.gap)
 				spin_gave_way(lane, &preemptions);
-			else if (spin.start_ns && lane->spin.penalty)
-				lane->spin.penalty--;
+			else if (spin.start_ns)
+				spin_paid(lane);
 			spin.start_ns = 0;
 			continue;
 		}
