@@ -52,6 +52,7 @@ static int parse(struct options *o, int argc, char **argv)
 static json_t *ask(const char *root, const char *name, const char *command, int *err)
 {
 	AU_CLEANUP_FD int fd = rundir_control(root, name);
+	AU_CLEANUP_FREE char *line = NULL;
 	struct timeval limit = { .tv_sec = ANSWER_TIMEOUT_MS / 1000 };
 
 	if (fd < 0) {
@@ -59,7 +60,12 @@ static json_t *ask(const char *root, const char *name, const char *command, int 
 		return NULL;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	dprintf(fd, "%s\n", command);
+	/* It may have given us up: on a busy machine we may be late. */
+	if (asprintf(&line, "%s\n", command) < 0 ||
+	    send(fd, line, strlen(line), MSG_NOSIGNAL) < 0) {
+		*err = -EPROTO;
+		return NULL;
+	}
 
 	json_t *answer = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
 	*err = answer ? 0 : -EPROTO;

@@ -201,8 +201,10 @@ int machine_load(struct lab_spec *spec, const char *path)
 		return lab_fail(-EINVAL, "cannot read the machine file %s: %s", path,
 				strerror(errno));
 	int line = ini_parse_stream(read_line, &r, take_line, &r);
-	if (ferror(r.file))
-		fail(&r, r.line, "cannot be read: %s", strerror(errno));
+	if (ferror(r.file)) {
+		lab_msg("cannot read the machine file %s: %s", path, strerror(errno));
+		r.failed = true;
+	}
 	if (line)
 		fail(&r, line, "neither a [section] nor key=value");
 	finish_section(&r);

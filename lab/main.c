@@ -61,8 +61,15 @@ int main(int argc, char **argv)
 		puts("auriga-lab " AURIGA_VERSION);
 		return 0;
 	}
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		static char name[32];
+
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		/* For getopt, which begins its messages with it. */
+		snprintf(name, sizeof(name), "auriga-lab %s", commands[i].name);
+		argv[1] = name;
+		return commands[i].run(argc - 1, argv + 1);
+	}
 	return cli_usage("'%s' is no command: up, ls, down, fault, nvme or nvme-fault", argv[1]);
 }

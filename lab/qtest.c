@@ -20,19 +20,6 @@ void qtest_init(struct qtest *q, int fd)
 	q->ops = lab_xcalloc(q->mask + 1, sizeof(*q->ops));
 }
 
-void qtest_fini(struct qtest *q)
-{
-	if (q->src.fd >= 0)
-		close(q->src.fd);
-	q->src.fd = -1;
-	q->dead = true;
-	q->head = q->tail;
-	free(q->ops);
-	q->ops = NULL;
-	lab_buf_free(&q->in);
-	lab_buf_free(&q->out);
-}
-
 static void push_op(struct qtest *q, const struct qtest_op *op)
 {
 	if (q->tail - q->head > q->mask) {

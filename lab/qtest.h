@@ -56,8 +56,6 @@ struct qtest {
 /** qtest_init - take over the connected non-blocking stream @fd. */
 void qtest_init(struct qtest *q, int fd);
 
-/** qtest_fini - close the connection and forget what is outstanding, without completing it. */
-void qtest_fini(struct qtest *q);
 
 /** qtest_submit - queue an access, copying @op. When QEMU is gone, completes it before returning.
  */

@@ -22,6 +22,18 @@ static struct au_event *event_queue_same(struct au_event_queue *q, uint16_t kind
 	return NULL;
 }
 
+static bool event_queue_told(const struct au_event_queue *q, const struct au_event *event)
+{
+	for (uint32_t i = 0; i < AU_EVENT_QUEUE_TOLD; i++) {
+		const struct au_event *e = &q->told[i];
+
+		if (e->kind == event->kind && e->count == event->count &&
+		    e->arg[0] == event->arg[0] && e->arg[1] == event->arg[1])
+			return true;
+	}
+	return false;
+}
+
 void au_event_queue_lost(struct au_event_queue *q, uint32_t count)
 {
 	q->dropped = event_queue_add(q->dropped, count);
@@ -41,6 +53,8 @@ void au_event_queue_put_keeping(struct au_event_queue *q, const struct au_event 
 		same->arg[1] = event->arg[1];
 		return;
 	}
+	if ((event->kind & AU_EVENT_DISTINCT) && event_queue_told(q, event))
+		return;
 	/* The gap is reported where it is: before the first event after it. */
 	if (q->dropped && room >= 2) {
 		*event_queue_at(q, q->count++) =
@@ -52,6 +66,8 @@ void au_event_queue_put_keeping(struct au_event_queue *q, const struct au_event 
 		return;
 	}
 	*event_queue_at(q, q->count++) = *event;
+	if (event->kind & AU_EVENT_DISTINCT)
+		q->told[q->told_next++ % AU_EVENT_QUEUE_TOLD] = *event;
 }
 
 bool au_event_queue_get(struct au_event_queue *q, struct au_event *event)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * event_queue.h - a bounded queue of events: what is of one kind is coalesced, unless each has its
- * own place; what does not fit is dropped, and an event in its place says how many.
+ * own place; what does not fit is dropped, and an event in its place says how many. One that has
+ * its own place is taken once: the next host tells again what the last one died over.
  */
 #ifndef AU_CHANNEL_EVENT_QUEUE_H
 #define AU_CHANNEL_EVENT_QUEUE_H
@@ -9,6 +10,7 @@
 #include "auriga/auriga.h"
 
 #define AU_EVENT_QUEUE_SIZE 64u
+#define AU_EVENT_QUEUE_TOLD 16u
 
 /** struct au_event_queue - zeroed memory is an empty queue. */
 struct au_event_queue {
@@ -16,6 +18,8 @@ struct au_event_queue {
 	uint32_t head;
 	uint32_t count;
 	uint32_t dropped;
+	struct au_event told[AU_EVENT_QUEUE_TOLD]; /* the last ones of AU_EVENT_DISTINCT */
+	uint32_t told_next;
 };
 
 /** au_event_queue_room - how many more fit, whatever their kind. */

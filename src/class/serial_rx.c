@@ -67,6 +67,15 @@ static void rx_deliver(struct au_queue *queue, struct au_request *req)
 		rx_finish(port, port->rx_got ? 0 : -AU_ECANCELED);
 		return;
 	}
+	/*
+	 * Others were given bytes after it, so it was complete, and only its completion had not
+	 * been shown: what comes now belongs behind theirs.
+	 */
+	if (port->rx_got && (int32_t)(stamp - (uint32_t)port->state->rx_tail) < 0) {
+		if (au_request_clear_cancelable(req) == 0)
+			rx_finish(port, 0);
+		return;
+	}
 	/* What came before a death was followed by silence, too. */
 	if (port->rx_got)
 		rx_await_silence(port);

@@ -88,6 +88,7 @@ int main(int argc, char **argv)
 						 { "help", no_argument, NULL, 'h' },
 						 { "version", no_argument, NULL, 'V' },
 						 { NULL, 0, NULL, 0 } };
+	static char name[32];
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
@@ -123,6 +124,9 @@ int main(int argc, char **argv)
 			       commands[i].help);
 			return CLI_OK;
 		}
+		/* For getopt, which begins its messages with it. */
+		snprintf(name, sizeof(name), "auriga %s", commands[i].name);
+		argv[0] = name;
 		return commands[i].run(&commands[i], argc, argv);
 	}
 	cli_say("no command '%s'; `auriga --help` lists them", argv[0]);

@@ -5,7 +5,6 @@
 #include "base/abi.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -108,14 +107,13 @@ static int handle_options(const struct au_open_options *given, struct au_open_op
 	return 0;
 }
 
-/* Spinning is for when the other side can run meanwhile. */
+/*
+ * Spinning is for when the other side can run meanwhile. A thread that is pinned to one processor
+ * may well spin: where the other side is on the same one, poll_slept() finds out.
+ */
 static uint32_t handle_spin_max(void)
 {
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) < 2)
-		return 0;
-	return HANDLE_SPIN_NS;
+	return sysconf(_SC_NPROCESSORS_ONLN) < 2 ? 0 : HANDLE_SPIN_NS;
 }
 
 int au_open(const char *target, const struct au_open_options *given, struct au_handle **handle)

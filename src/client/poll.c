@@ -12,6 +12,8 @@
 /* Polls that found nothing until the descriptors are looked at: an application may never sleep. */
 #define POLL_IDLE     1024u
 #define POLL_SPIN_MIN 1000u
+#define POLL_HOLD_MAX 4096u
+#define POLL_FUTILE   4u
 #define POLL_LOOKS    16 /* between two looks at the clock while spinning */
 
 uint64_t handle_now_ns(void)
@@ -71,10 +73,7 @@ static int poll_time_left(uint64_t start_ns, int timeout_ms, int other_ms)
 	return other_ms >= 0 && other_ms < left ? other_ms : (int)left;
 }
 
-/*
- * Spin for a while: true when there was something. A spin that pays makes the next one longer, one
- * that does not makes it shorter: on a busy machine it comes down to a look.
- */
+/* Spin for a while: true when there was something. See poll_slept(). */
 static bool poll_spin(struct au_handle *h, unsigned int max, const _Atomic bool *stop,
 		      unsigned int *count)
 {
@@ -88,24 +87,40 @@ static bool poll_spin(struct au_handle *h, unsigned int max, const _Atomic bool 
 			au_os_relax();
 			*count = poll_turn(h, max);
 			if (*count != 0 || poll_enough(h, stop)) {
-				h->spin_ns += h->spin_ns / 4;
-				if (h->spin_ns > h->spin_max_ns)
-					h->spin_ns = h->spin_max_ns;
+				h->spin_penalty -= h->spin_penalty != 0;
+				h->spin_futile = 0;
 				return true;
 			}
 		}
 	} while (handle_now_ns() - start < h->spin_ns);
-	h->spin_ns /= 2;
-	if (h->spin_ns < POLL_SPIN_MIN)
-		h->spin_ns = POLL_SPIN_MIN;
 	return false;
 }
 
-/* A sleep that was short would have been better spent spinning. */
+/*
+ * A sleep that was short would have been better spent spinning, a long one would not: that decides
+ * how long the next spin is. Where the longest spin is for nothing several times in a row, though
+ * the sleep after it is short, the other end waited for our processor: there is no spinning for a
+ * while.
+ */
 static void poll_slept(struct au_handle *h, uint64_t start_ns)
 {
-	if (handle_now_ns() - start_ns < 2 * (uint64_t)h->spin_max_ns)
-		h->spin_ns = h->spin_ns * 2 < h->spin_max_ns ? h->spin_ns * 2 : h->spin_max_ns;
+	if (h->spin_hold != 0) {
+		h->spin_hold--;
+	} else if (handle_now_ns() - start_ns >= 2 * (uint64_t)h->spin_max_ns) {
+		h->spin_ns /= 2;
+		h->spin_penalty -= h->spin_penalty != 0;
+	} else if (h->spin_ns < h->spin_max_ns) {
+		h->spin_ns = h->spin_ns < POLL_SPIN_MIN ? POLL_SPIN_MIN : h->spin_ns * 2;
+		if (h->spin_ns > h->spin_max_ns)
+			h->spin_ns = h->spin_max_ns;
+	} else if (++h->spin_futile >= POLL_FUTILE) {
+		h->spin_futile = 0;
+		h->spin_penalty = h->spin_penalty ? h->spin_penalty * 2 : 16;
+		if (h->spin_penalty > POLL_HOLD_MAX)
+			h->spin_penalty = POLL_HOLD_MAX;
+		h->spin_hold = h->spin_penalty;
+		h->spin_ns = 0;
+	}
 }
 
 static int poll_wait(struct au_handle *h, unsigned int max, int timeout_ms,

@@ -25,9 +25,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define PTY_LOOK_MS 50
+#define PTY_LOOK_MS	  50
 #define PTY_LOOK_QUIET_MS 250
-#define PTY_QUIET_LOOKS 40 /* looks in vain before the pace changes */
+#define PTY_QUIET_LOOKS	  40 /* looks in vain before the pace changes */
 
 struct pty {
 	struct bridge bridge;
@@ -35,7 +35,7 @@ struct pty {
 	int inotify;
 	bool open;
 	bool writable;
-	uint32_t watched; /* what the loop waits for at the master */
+	uint32_t watched;   /* what the loop waits for at the master */
 	unsigned int quiet; /* looks since something happened */
 	char slave[64];
 	const char *link;

@@ -86,7 +86,7 @@ struct au_lane {
 	_Atomic uintptr_t thread_id;
 	struct {
 		uint64_t most_ns, limit_ns;
-		unsigned int penalty, hold_off;
+		unsigned int penalty, hold_off, futile;
 	} spin;
 };
 

@@ -4,14 +4,21 @@
  *
  * Spinning saves the wake-up, which costs far more than a request does, but only if work comes
  * soon, and if nobody else needs the processor: the peer that we wait for, for instance. So the
- * bound adapts. It doubles when work comes soon after going to sleep, halves when spinning was for
- * nothing, and falls to zero for a while when the thread was preempted while spinning.
+ * bound adapts. It doubles when work comes soon after going to sleep, and halves when it does not.
+ * It falls to zero for a while when the thread was preempted while spinning, or when the longest
+ * spin was for nothing, several times in a row, though work came soon after: then the peer waited
+ * for our processor. Once alone says nothing: somebody else may have had the peer's.
+ *
+ * How long the sleep was decides, and not that the spin before it was too short: two ends that both
+ * sleep keep each other waiting for as long as two wake-ups take, and would never spin again.
  */
 #include "framework/internal.h"
 
 #define SPIN_LEAST_NS	  2000u
 #define SPIN_PREEMPTED_NS 20000u /* a gap between two looks at the counter */
 #define SPIN_HOLD_OFF_MAX 4096u
+#define SPIN_SOON	  2u /* times the longest spin: a sleep ends with two wake-ups */
+#define SPIN_FUTILE	  4u
 
 struct lane_spin {
 	uint64_t start_ns; /* 0: not spinning */
@@ -25,18 +32,31 @@ static uint64_t spin_ticks(const struct au_lane *lane, uint64_t ns)
 	return lane->tick_step * ns / 250000u;
 }
 
-/* Look whether a preemption hides behind a gap; if so, stop spinning for a while. */
+/* Stop spinning for a while: longer each time. */
+static void spin_hold_off(struct au_lane *lane)
+{
+	lane->spin.penalty = lane->spin.penalty ? lane->spin.penalty * 2 : 16;
+	if (lane->spin.penalty > SPIN_HOLD_OFF_MAX)
+		lane->spin.penalty = SPIN_HOLD_OFF_MAX;
+	lane->spin.hold_off = lane->spin.penalty;
+	lane->spin.limit_ns = 0;
+	lane->spin.futile = 0;
+}
+
+static void spin_paid(struct au_lane *lane)
+{
+	lane->spin.futile = 0;
+	if (lane->spin.penalty)
+		lane->spin.penalty--;
+}
+
+/* Look whether a preemption hides behind a gap. */
 static void spin_gave_way(struct au_lane *lane, uint64_t *preemptions)
 {
 	uint64_t now = au_os_preemptions();
 
-	if (now != *preemptions) {
-		lane->spin.penalty = lane->spin.penalty ? lane->spin.penalty * 2 : 16;
-		if (lane->spin.penalty > SPIN_HOLD_OFF_MAX)
-			lane->spin.penalty = SPIN_HOLD_OFF_MAX;
-		lane->spin.hold_off = lane->spin.penalty;
-		lane->spin.limit_ns = 0;
-	}
+	if (now != *preemptions)
+		spin_hold_off(lane);
 	*preemptions = now;
 }
 
@@ -62,15 +82,22 @@ static bool spin_once(struct au_lane *lane, struct lane_spin *spin)
 /* Work came after @slept_ns of sleep. */
 static void spin_adapt(struct au_lane *lane, uint64_t slept_ns)
 {
+	uint64_t limit = lane->spin.limit_ns;
+
 	if (lane->spin.hold_off) {
 		lane->spin.hold_off--;
-	} else if (slept_ns < lane->spin.most_ns) {
-		uint64_t limit = lane->spin.limit_ns * 2;
-
-		limit = limit < SPIN_LEAST_NS ? SPIN_LEAST_NS : limit;
+	} else if (slept_ns < SPIN_SOON * lane->spin.most_ns) {
+		if (limit >= lane->spin.most_ns) {
+			if (++lane->spin.futile >= SPIN_FUTILE)
+				spin_hold_off(lane);
+			return;
+		}
+		limit = limit * 2 < SPIN_LEAST_NS ? SPIN_LEAST_NS : limit * 2;
 		lane->spin.limit_ns = limit < lane->spin.most_ns ? limit : lane->spin.most_ns;
-	} else if (lane->spin.penalty) {
-		lane->spin.penalty--;
+	} else {
+		lane->spin.limit_ns = limit / 2 < SPIN_LEAST_NS ? 0 : limit / 2;
+		if (lane->spin.penalty)
+			lane->spin.penalty--;
 	}
 }
 
@@ -100,6 +127,8 @@ void auf_lane_run(void *arg)
 			/* It was worth it, unless it took somebody else's turn to get there. */
 			if (spin.start_ns && spin.gap)
 				spin_gave_way(lane, &preemptions);
+			else if (spin.start_ns)
+				spin_paid(lane);
 			spin.start_ns = 0;
 			continue;
 		}
@@ -108,9 +137,6 @@ void auf_lane_run(void *arg)
 		if (spin_once(lane, &spin))
 			continue;
 		if (spin.start_ns) {
-			lane->spin.limit_ns = lane->spin.limit_ns / 2 < SPIN_LEAST_NS
-						      ? 0
-						      : lane->spin.limit_ns / 2;
 			spin_gave_way(lane, &preemptions);
 			spin.start_ns = 0;
 		}

@@ -91,6 +91,16 @@ request_complete_odd(struct auf_request *r, int status, uint32_t result, uint16_
 	request_finish_slow(r, status, result, device_status);
 }
 
+/* Others wait for their turn. */
+static void __attribute__((noinline))
+request_complete_more(struct auf_request *r, int status, uint32_t result, uint16_t device_status)
+{
+	struct au_queue *queue = r->queue;
+
+	request_give_back(r, status, result, device_status);
+	auf_queue_left(queue);
+}
+
 static inline __attribute__((always_inline)) void request_complete(struct au_request *req,
 								   int status, uint32_t result,
 								   uint16_t device_status)
@@ -104,9 +114,11 @@ static inline __attribute__((always_inline)) void request_complete(struct au_req
 	}
 	r->word = REQ_FREE;
 	queue->owned--;
-	request_give_back(r, status, result, device_status);
+	/* Last, where nothing is left to do: a jump and not a call. */
 	if (unlikely(queue->matter))
-		auf_queue_left(queue);
+		request_complete_more(r, status, result, device_status);
+	else
+		request_give_back(r, status, result, device_status);
 }
 
 void au_request_complete(struct au_request *req, int status, uint32_t result)

@@ -19,6 +19,13 @@ __attribute__((visibility("default"))) const char *__asan_default_options(void)
 	return "detect_leaks=0";
 }
 
+/* Options of the environment do not get here. A report nobody would see has to end the process. */
+const char *__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void)
+{
+	return "halt_on_error=1";
+}
+
 static uint64_t host_now_ms(void)
 {
 	return au_os_now_ns() / 1000000;

@@ -37,7 +37,7 @@ static int drivers_compare(const void *a, const void *b)
 	return strcmp(((const struct mgr_driver *)a)->name, ((const struct mgr_driver *)b)->name);
 }
 
-void mgr_drivers_clear(struct mgr_drivers *drivers)
+static void drivers_clear(struct mgr_drivers *drivers)
 {
 	free(drivers->list);
 	memset(drivers, 0, sizeof(*drivers));
@@ -47,7 +47,7 @@ int mgr_drivers_scan(struct mgr_drivers *drivers)
 {
 	int err;
 
-	mgr_drivers_clear(drivers);
+	drivers_clear(drivers);
 	err = au_driver_list(drivers_add, drivers);
 	if (err)
 		return err;

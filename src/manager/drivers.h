@@ -32,8 +32,6 @@ struct mgr_drivers {
 
 /** mgr_drivers_scan - read the directories anew. Return: 0 or -ENOMEM. */
 int mgr_drivers_scan(struct mgr_drivers *drivers);
-/** mgr_drivers_clear - free the list. */
-void mgr_drivers_clear(struct mgr_drivers *drivers);
 /** mgr_drivers_json - as GET /v1/drivers shows them. */
 json_t *mgr_drivers_json(const struct mgr_drivers *drivers);
 

@@ -226,6 +226,9 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 	au_loop_timer_cancel(&dev->idle);
 	dev->host = NULL;
 	host->dev = NULL;
+	/* It may have died while its device was being opened: the next start opens it anew, alone.
+	 */
+	mgr_device_drop_session(dev);
 	if (dev->state == MGR_STOPPING) {
 		if (verdict == MGR_VERDICT_CRASH)
 			au_logf(AU_LOG_WARN, "%s: on its way down, %s", dev->spec.name, text);

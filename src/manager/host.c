@@ -240,7 +240,7 @@ static int host_process(struct mgr_host *host, const char *name, uint32_t withou
 	return err;
 }
 
-void mgr_host_cgroup(struct mgr_host *host, unsigned int number)
+static void host_cgroup(struct mgr_host *host, unsigned int number)
 {
 	struct mgr *mgr = host->mgr;
 	char name[32];
@@ -305,7 +305,7 @@ int mgr_host_process(struct mgr *mgr, const char *name, uint32_t without, struct
 	}
 	host->child = true;
 	host->start_time = mgr_process_start_time(host->pid, NULL);
-	mgr_host_cgroup(host, ++mgr->next_number);
+	host_cgroup(host, ++mgr->next_number);
 	if (mgr->as_root)
 		au_host_cgroup_enter(&host->cgroup, host->pid);
 	err = host_watch(host);
@@ -349,7 +349,7 @@ int mgr_host_adopt(struct mgr_device *dev, pid_t pid, uint64_t start_time, unsig
 		return err;
 	}
 	host->state = MGR_HOST_STARTING;
-	mgr_host_cgroup(host, number);
+	host_cgroup(host, number);
 	*result = host;
 	return 0;
 }

@@ -152,8 +152,6 @@ struct mgr_host {
 /** mgr_host_process - start a process; it waits for AU_HM_START. */
 int mgr_host_process(struct mgr *mgr, const char *name, uint32_t without, struct mgr_host **host,
 		     char *error, size_t error_size);
-/** mgr_host_cgroup - the cgroup of the host of that @number. */
-void mgr_host_cgroup(struct mgr_host *host, unsigned int number);
 /** mgr_host_sweep - remove the cgroups of hosts that died with the manager before us. */
 void mgr_host_sweep(struct mgr *mgr);
 /** mgr_standby_check - see to it that a host stands by while there are devices, and none else. */

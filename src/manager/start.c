@@ -125,6 +125,14 @@ void mgr_device_drop_host(struct mgr_device *dev)
 	au_list_add_tail(&dev->mgr->dying, &host->node);
 }
 
+void mgr_device_drop_session(struct mgr_device *dev)
+{
+	mgr_open_cancel(dev->open_job);
+	dev->open_job = NULL;
+	au_bus_fds_close(dev->session.fds);
+	dev->session_ready = false;
+}
+
 /*
  * The start was refused, in order: wrong parameters, no server, a device that is not there. The
  * first start is given up at once, for somebody waits for the answer; a restart is tried again: as
@@ -138,10 +146,7 @@ void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text
 	snprintf(line, sizeof(line), "%s", text); /* may be in what is released now */
 	au_loop_timer_cancel(&dev->deadline);
 	mgr_device_drop_host(dev);
-	mgr_open_cancel(dev->open_job);
-	dev->open_job = NULL;
-	au_bus_fds_close(dev->session.fds);
-	dev->session_ready = false;
+	mgr_device_drop_session(dev);
 	dev->error = error;
 	if (dev->state == MGR_RESTARTING && away) {
 		mgr_device_waits(dev, line);

@@ -10,6 +10,13 @@ import subprocess
 import threading
 import time
 
+import pytest
+
+
+def long(seconds):
+    """Marks of a long form: only in the soak, and with so much time."""
+    return [pytest.mark.soak, pytest.mark.timeout(seconds)]
+
 
 class Rig:
     """Everything runs in one private runtime directory and is gone after close()."""
@@ -18,6 +25,7 @@ class Rig:
         self.build = build
         self.rundir = rundir
         self.children = []
+        self.managers = []
         self.labs = []
 
     def run(self, *args, check=True, **options):
@@ -25,7 +33,7 @@ class Rig:
         options = {"capture_output": True, "text": True, "timeout": 60, **options}
         done = subprocess.run([self.build / "bin" / args[0], *map(str, args[1:])], check=False, **options)
         if check and done.returncode != 0:
-            raise AssertionError(f"{args}: {done.returncode}: {done.stderr}{done.stdout}")
+            raise AssertionError(f"{args}: {done.returncode}: {done.stderr}{done.stdout}{self.why()}")
         return done
 
     def auriga(self, *args, **options):
@@ -44,9 +52,24 @@ class Rig:
     def manager(self, *args):
         log = open(self.rundir / "aurigad.log", "a", encoding="utf-8")
         child = self.start("aurigad", "--foreground", *args, stderr=log)
-        self.wait_for(lambda: (self.rundir / "control.sock").exists() and
-                      self.auriga("ls", check=False).returncode == 0, 10, "aurigad")
+        log.close()
+        self.wait_for(lambda: child.poll() is not None or (self.rundir / "control.sock").exists() and
+                      self.auriga("ls", check=False).returncode == 0, 30, "aurigad")
+        assert child.poll() is None, f"aurigad ended with {child.returncode}: {self.log()}"
+        self.managers.append(child)
         return child
+
+    def log(self, lines=20):
+        """The end of the manager's log."""
+        path = self.rundir / "aurigad.log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def why(self):
+        """For a command that failed: the managers that have ended, and how."""
+        dead = [f"aurigad ({m.pid}) ended with {m.returncode}: {self.log()}" for m in self.managers
+                if m.poll() is not None]
+        return "\n".join(["", *dead])
 
     def lab(self, device="pci-serial", ports=1, name="lab0", log=None):
         """A UART of the lab. Returns its address and the paths of the sockets at the far end."""
@@ -91,14 +114,30 @@ class Rig:
                 child.wait()
         if child.stdout:
             child.stdout.close()
-        if child in self.children:
-            self.children.remove(child)
+        for known in (self.children, self.managers):
+            if child in known:
+                known.remove(child)
 
     def close(self):
         for child in reversed(list(self.children)):
             self.stop(child)
         for name in self.labs:
             self.run("auriga-lab", "down", name, check=False)
+
+
+class Progress:
+    """For tests that take minutes: a line now and then, which scripts/test --soak shows."""
+
+    def __init__(self, every=30):
+        self.every = every
+        self.began = self.last = time.monotonic()
+
+    def say(self, text):
+        """Say it, if the last time was long enough ago."""
+        now = time.monotonic()
+        if now - self.last >= self.every:
+            self.last = now
+            print(f"    {now - self.began:.0f} s: {text}", flush=True)
 
 
 class Peer(threading.Thread):
@@ -108,7 +147,7 @@ class Peer(threading.Thread):
         super().__init__(daemon=True)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(str(path))
-        self.pending = send
+        self.pending = bytearray(send)
         self.received = bytearray()
         self.rate = rate  # bytes per second
         self.done = False
@@ -131,7 +170,7 @@ class Peer(threading.Thread):
             now = time.monotonic()
             can_send = self.pending and now >= next_send
             r, w, _ = select.select([self.socket], [self.socket] if can_send else [], [],
-                                    0.01 if self.rate else 0.05)
+                                    0.005 if self.rate else 0.05)
             if r:
                 try:
                     data = self.socket.recv(65536)
@@ -149,9 +188,9 @@ class Peer(threading.Thread):
                         n = 0
                     except OSError:
                         return
-                    self.pending = self.pending[n:]
+                    del self.pending[:n]
                     if self.rate:
-                        next_send = now + n / self.rate
+                        next_send = max(next_send, now - 0.1) + n / self.rate
 
     def wait(self, length, seconds):
         end = time.monotonic() + seconds

@@ -174,6 +174,21 @@ def hosts_of(rundir):
     return pids
 
 
+def starved(*pids):
+    """Seconds that these processes have waited for a processor so far.
+
+    What has a limit may take so much longer: that they idle then is the machine's doing.
+    """
+    total = 0
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                total += int(path.read_text().split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+    return total / 1e9
+
+
 def ended(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -635,15 +650,25 @@ def test_kill_under_load(manager):
 
 def test_a_stopped_host_is_replaced(manager):
     manager.attach()
-    client = manager.client("raw0", "load", 4, 4)
+    client = manager.client("raw0", "load", 40, 4)
     pid = manager.row("raw0")["pid"]
+    everybody = os.getpid(), client.pid, manager.process.pid
+    wait_for(lambda: len(children(manager)) == 2, 10, "a host that stands by")
+    waited = starved(*everybody, *children(manager))
     os.kill(pid, signal.SIGSTOP)
     begin = time.monotonic()
-    wait_for(lambda: ended(pid), 1.5, "the verdict")
-    wait_for(lambda: manager.row("raw0")["pid"] not in (None, pid), HOST_ENDED, "a new host")
-    assert time.monotonic() - begin < HOST_ENDED
+    wait_for(lambda: ended(pid), 10, "the verdict")
+    verdict = time.monotonic() - begin
+    wait_for(lambda: manager.row("raw0")["pid"] not in (None, pid), 10, "a new host")
+    replaced = time.monotonic() - begin
+    wait_for(lambda: manager.state("raw0") == "running", 10, "service")
+    time.sleep(0.5)
+    waited = max(starved(*everybody, *children(manager)) - waited, 0)
+    client.terminate()
     report = client.report()
-    assert report["errors"] == 0 and report["max_gap_ms"] < HOST_ENDED * 1000
+    assert verdict < 1.5 + waited and replaced < HOST_ENDED + waited, waited
+    assert report["errors"] == 0 and report["restarts"] == 1 and report["generation"] == 2
+    assert report["max_gap_ms"] < (HOST_ENDED + waited) * 1000, waited
     crash = manager.get("/v1/devices/raw0/crash")
     assert crash["verdict"] == "stopped" and "no_trace" in crash and "frames" not in crash
     assert not crash["own_fault"]
@@ -850,15 +875,22 @@ def test_clients_that_do_not_come_back(manager):
 
 def test_managers_that_die_again_and_again(manager):
     manager.attach()
-    client = manager.client("raw0", "load", 6, 8)
+    client = manager.client("raw0", "load", 50, 8)
+    host = manager.row("raw0")["pid"]
+    waited = starved(host, client.pid)
     for _ in range(5):
         time.sleep(0.4)
         manager.kill()
         manager.start()
-    wait_for(lambda: manager.state("raw0") == "running", 3, "re-adoption")
-    assert manager.row("raw0")["generation"] == 1
+    wait_for(lambda: manager.state("raw0") == "running", 15, "re-adoption")
+    row = manager.row("raw0")
+    assert row["generation"] == 1 and row["pid"] == host
+    waited = starved(host, client.pid) - waited
+    assert client.poll() is None, "it had traffic all the time"
+    client.terminate()
     report = client.report()
-    assert report["errors"] == 0 and report["restarts"] == 0 and report["max_gap_ms"] < 1000
+    assert report["errors"] == 0 and report["restarts"] == 0 and report["completed"] > 100
+    assert report["max_gap_ms"] < (1 + waited) * 1000, waited
 
 
 def test_hostile_state_files(manager):

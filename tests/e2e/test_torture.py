@@ -17,11 +17,9 @@ import time
 
 import pytest
 import serial
-from rig import Peer, Rig, kill_host
-from torture import (CLOCK_TICK, Bystander, Shell, cpu_ticks, files, inventory, settled)
+from rig import Peer, Progress, Rig, kill_host, long
+from torture import CLOCK_TICK, Bystander, Shell, check_memory, cpu_ticks, files, inventory, settled
 
-CLIENT_KILLS = int(os.environ.get("AURIGA_CLIENT_KILLS", 20))
-CYCLES = int(os.environ.get("AURIGA_CYCLES", 50))
 IDLE_SECONDS = float(os.environ.get("AURIGA_IDLE_SECONDS", 10))
 
 ECHO, KEEP, SEGV, ABORT, ILL, FPE, DEEP, HANG = range(16, 24)  # t-echo
@@ -53,17 +51,19 @@ def one_line(text):
 
 # ------------------------------------------------------------------- clients that die
 
-def test_clients_killed_under_load(rig):
+@pytest.mark.parametrize("count", [pytest.param(20, marks=pytest.mark.timeout(120)),
+                                   pytest.param(500, marks=long(1200))])
+def test_clients_killed_under_load(rig, count):
     """kill -9 of clients: the others go on, nothing is left."""
     manager = rig.manager("--idle", "0")
     raw = attach(rig, "t-echo", "units=2")
     other = attach(rig, "t-echo")
     bystanders = [Bystander(rig, u) for u in (f"{raw}.0", f"{raw}.1", other)]
     rng = random.Random(1)
-    before, kills, i = None, 0, 0
-    while kills < CLIENT_KILLS:
+    before, kills, i, progress = None, 0, 0, Progress()
+    while kills < count:
         # the first ones warm it up
-        if not before and kills >= min(10, CLIENT_KILLS // 2):
+        if not before and kills >= 10:
             before = inventory(rig, manager)
         victims = [Shell(rig, f"{raw}.{i % 2}", depth=32) for _ in range(1 + i % 3)]
         for v in victims:
@@ -77,11 +77,10 @@ def test_clients_killed_under_load(rig):
         i += 1
         for b in bystanders:
             b.check()
+        progress.say(f"{kills} of {count} clients killed")
     after = settled(rig, manager, before)
-    host_before, host_after = before.hosts[raw]["rss"], after.hosts[raw]["rss"]
-    print(f"{kills} kills: manager {before.rss} -> {after.rss} KiB, host {host_before} -> "
-          f"{host_after} KiB, longest gaps {[b.load['gap_ms'] for b in bystanders]} ms")
-    assert after.rss < before.rss + 1024 and host_after < host_before + 1024
+    print(f"{kills} kills: {check_memory(before, after, raw)}, longest gaps "
+          f"{[b.load['gap_ms'] for b in bystanders]} ms")
     for b in bystanders:
         b.end()
     assert rig.row(f"{raw}.0")["restarts"] == 0
@@ -647,6 +646,7 @@ def answer_of(s):
     return kind, data[20:].rstrip(b"\0").decode() if kind == 4 else ""
 
 
+@pytest.mark.sanitize
 def test_garbage_on_a_device_socket(rig):
     manager = rig.manager("--idle", "0")
     name, other = attach(rig, "t-echo", "units=2"), attach(rig, "t-echo")
@@ -746,6 +746,7 @@ def request(rig, method, path, body=b""):
         method.encode(), path.encode(), len(body), body))
 
 
+@pytest.mark.sanitize
 def test_garbage_on_the_control_socket(rig):
     manager = rig.manager("--idle", "0")
     bystander = Bystander(rig, attach(rig, "t-echo", name="e0"))
@@ -761,7 +762,7 @@ def test_garbage_on_the_control_socket(rig):
                  virtual % b',"params":[1]', virtual % b',"params":{"units":{}}', virtual % b',"foo":1',
                  virtual % b',"params":["units=1","units=2"]', virtual % b',"address":"virtual"',
                  b'{"address":"virtual\\u0000x","driver":"t-echo"}', virtual % b',"policy":{"idle":"-1"}',
-                 virtual % b',"policy":{"idle":1.5}', virtual % b',"policy":[]', b"[" * 60000,
+                 virtual % b',"policy":{"idle":"1.5x"}', virtual % b',"policy":[]', b"[" * 60000,
                  b'{"a":' * 12000, virtual % b',"sandbox":{"moat":"no"}',
                  b'{"name":"' + b"x" * 50000 + b'"}'):
         status, text = request(rig, "POST", "/v1/devices", body)
@@ -792,6 +793,7 @@ def test_garbage_on_the_control_socket(rig):
     bystander.end()
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("what", ["entries", "almost", "reuse", "control", "noise", "head", "doorbell",
                                   "shrink", "deaf"])
 def test_garbage_in_a_ring(rig, what):
@@ -840,6 +842,7 @@ def test_one_device_has_one_holder(rig):
 
 # ------------------------------------------------------------- clients: fork, descriptors
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("target", ["raw", "inproc:t-echo", "inproc:t-echo,poll=app"])
 def test_handles_after_fork(rig, target):
     rig.manager()
@@ -858,6 +861,7 @@ def test_handles_after_fork(rig, target):
     assert client.end() == 0
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("target", ["raw", "inproc:t-echo", "inproc:t-echo,poll=app"])
 def test_no_descriptors_for_a_client(rig, target):
     """Too few for au_open(): an answer, each time another; nothing crashes, nothing leaks."""
@@ -878,6 +882,7 @@ def test_no_descriptors_for_a_client(rig, target):
     assert enough and enough > 2
     client.submit(ECHO, 8)
     assert statuses(client.wait(5)) == [0] * 8
+    client.ask("nofile", 100)  # a sanitizer wants some for its report
     assert client.end() == 0
 
 
@@ -920,7 +925,9 @@ def test_no_descriptors_for_the_manager(rig):
 
 # ------------------------------------------------------------------- attach and detach
 
-def test_attach_and_detach_leave_nothing(rig):
+@pytest.mark.parametrize("cycles", [pytest.param(50, marks=pytest.mark.timeout(240)),
+                                    pytest.param(1000, marks=long(2400))])
+def test_attach_and_detach_leave_nothing(rig, cycles):
     manager = rig.manager()
     bystander = Bystander(rig, attach(rig, "t-echo"))
     address, _ = rig.lab()
@@ -942,11 +949,12 @@ def test_attach_and_detach_leave_nothing(rig):
     for i in range(20):
         cycle(i)
     before = inventory(rig, manager)
-    for i in range(CYCLES):
+    progress = Progress()
+    for i in range(cycles):
         cycle(i)
+        progress.say(f"{i} of {cycles} cycles")
     after = settled(rig, manager, before)
-    print(f"{CYCLES} cycles: manager {before.rss} -> {after.rss} KiB")
-    assert after.rss < before.rss + 1024
+    print(f"{cycles} cycles: {check_memory(before, after)}")
     bystander.check()
     bystander.end()
 

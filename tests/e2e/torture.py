@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the torture tests have in common: bystanders whose data must go on, and counts of what leaks."""
 
+import functools
 import json
 import os
 import subprocess
@@ -168,6 +169,12 @@ def cgroups(rundir):
                if name.startswith("auriga") and f"{number:08x}" in name)
 
 
+@functools.cache
+def sanitized(program):
+    """Whether it is built with AddressSanitizer, as a library or linked in."""
+    return b"__asan_init" in program.read_bytes()
+
+
 def difference(what, before, after):
     if isinstance(before, list) and isinstance(after, list):
         more, less = Counter(after) - Counter(before), Counter(before) - Counter(after)
@@ -190,6 +197,8 @@ class Inventory:
         self.cgroups = cgroups(rig.rundir)
         self.shm = sorted(os.listdir("/dev/shm"))
         self.rss = rss_kib(self.manager)
+        # A sanitizer's allocator keeps what it was given for a while.
+        self.sanitized = sanitized(rig.build / "bin/aurigad")
         self.hosts = {}
         self.channels = {}
         for row in json.loads(rig.auriga("ls", "--json").stdout):
@@ -214,7 +223,8 @@ class Inventory:
         for name, host in self.hosts.items():
             now = other.hosts.get(name, {})
             wrong += [difference(f"{name}'s host: {k}", host[k], now.get(k))
-                      for k in ("descriptors", "maps", "threads") if host[k] != now.get(k)]
+                      for k in ("descriptors", "maps", "threads") if host[k] != now.get(k) and
+                      not (k == "maps" and self.sanitized)]
         return wrong
 
 
@@ -228,6 +238,15 @@ def inventory(rig, manager, seconds=10):
         same = 0 if last.same(now) else same + 1
         last = now
     return last
+
+
+def check_memory(before, after, *names):
+    """Neither the manager nor these hosts have grown by much. Returns it in words."""
+    sizes = [("manager", before.rss, after.rss)]
+    sizes += [(n, before.hosts[n]["rss"], after.hosts[n]["rss"]) for n in names]
+    for name, old, new in sizes:
+        assert before.sanitized or new < old + 1024, f"{name}: {old} KiB became {new} KiB"
+    return ", ".join(f"{name} {old} -> {new} KiB" for name, old, new in sizes)
 
 
 def settled(rig, manager, before, seconds=10):

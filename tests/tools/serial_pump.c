@@ -3,8 +3,9 @@
  * Send a file and receive as many bytes as wanted, both at once, and report every event with its
  * position: the client's end of the tests that kill hosts. The report is JSON on stdout.
  *
- *	serial_pump UNIT --in FILE --out FILE --receive BYTES [--idle-ms MS]
+ *	serial_pump UNIT --in FILE --out FILE --receive BYTES [--rate BYTES] [--idle-ms MS]
  *
+ * --rate is for what is sent, in bytes per second; as fast as can be without.
  * Ends when all is sent and received, or when nothing has come for so long.
  */
 #include <auriga/auriga.h>
@@ -31,7 +32,7 @@ struct pump {
 	unsigned int busy;
 	struct au_io send[DEPTH], recv[DEPTH];
 	uint8_t in[DEPTH][CHUNK];
-	double last, gap;
+	double rate, begun, last, gap;
 };
 
 static double pump_now(void)
@@ -67,11 +68,15 @@ static void pump_submit(struct pump *p, struct au_io *io)
 static void pump_send(struct pump *p, struct au_io *io)
 {
 	size_t n = p->out_size - p->out_next;
+	/* At a rate, little and often, so that there is nearly always something on its way. */
+	size_t most = p->rate > 0 ? CHUNK / 10 : CHUNK;
 
 	if (n == 0 || p->error)
 		return;
-	if (n > CHUNK)
-		n = CHUNK;
+	if (p->rate > 0 && (double)p->out_next > p->rate * (pump_now() - p->begun) / 1e3)
+		return;
+	if (n > most)
+		n = most;
 	*io = (struct au_io){ .op = AU_SERIAL_SEND,
 			      .length = (uint32_t)n,
 			      .data = (void *)(uintptr_t)(p->out_data + p->out_next),
@@ -99,6 +104,7 @@ static void pump_sent(struct au_io *io)
 	struct pump *p = io->user;
 
 	p->busy--;
+	io->user = NULL;
 	p->sent += io->result;
 	pump_progress(p);
 	if (io->status || io->result != io->length)
@@ -143,15 +149,18 @@ static int pump_run(struct pump *p, double idle_ms)
 	const char *sep = "";
 
 	printf("\"events\": [");
-	p->last = pump_now();
-	for (unsigned int i = 0; i < DEPTH; i++) {
-		pump_send(p, &p->send[i]);
+	p->begun = p->last = pump_now();
+	for (unsigned int i = 0; i < DEPTH; i++)
 		pump_recv(p, &p->recv[i]);
-	}
 	while (!p->error && (p->sent < p->out_size || p->received < p->wanted) &&
 	       pump_now() - p->last < idle_ms) {
-		int rc = au_poll(p->port, 0, 100);
+		int rc;
 
+		/* What had to wait for its time, and at first all of them. */
+		for (unsigned int i = 0; i < DEPTH; i++)
+			if (!p->send[i].user)
+				pump_send(p, &p->send[i]);
+		rc = au_poll(p->port, 0, p->rate > 0 ? 10 : 100);
 		if (rc < 0)
 			p->error = rc;
 		while (au_event_next(p->port, &ev) == 1) {
@@ -170,6 +179,7 @@ int main(int argc, char **argv)
 		{ "in", required_argument, NULL, 'i' },
 		{ "out", required_argument, NULL, 'o' },
 		{ "receive", required_argument, NULL, 'r' },
+		{ "rate", required_argument, NULL, 'b' },
 		{ "idle-ms", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -185,6 +195,8 @@ int main(int argc, char **argv)
 			p.sink = fopen(optarg, "wb");
 		else if (opt == 'r')
 			p.wanted = strtoull(optarg, NULL, 0);
+		else if (opt == 'b')
+			p.rate = strtod(optarg, NULL);
 		else if (opt == 't')
 			idle_ms = strtod(optarg, NULL);
 		else

@@ -437,7 +437,6 @@ static void test_fail(void **state)
 	assert_int_equal(au_chan_outstanding(pair->chan), 0);
 }
 
-/* Random deaths at random moments: each request completes once, in the end with its own result. */
 static void host_says(struct pair *pair, unsigned int count, uint64_t first)
 {
 	for (unsigned int i = 0; i < count; i++) {
@@ -448,15 +447,15 @@ static void host_says(struct pair *pair, unsigned int count, uint64_t first)
 	}
 }
 
-/* Read everything: @kept distinct events in a row, then a gap of @lost, then RESTARTED. */
-static void expect_gap(struct pair *pair, unsigned int kept, uint32_t lost)
+/* Read everything: @kept distinct events from @first on, then a gap of @lost, then RESTARTED. */
+static void expect_gap(struct pair *pair, uint64_t first, unsigned int kept, uint32_t lost)
 {
 	struct au_event e;
 
 	for (unsigned int i = 0; i < kept; i++) {
 		assert_true(au_chan_event_next(pair->chan, &e));
 		assert_int_equal(e.kind, 0x8100);
-		assert_int_equal(e.arg[0], i);
+		assert_int_equal(e.arg[0], first + i);
 	}
 	assert_true(au_chan_event_next(pair->chan, &e));
 	if (lost) {
@@ -476,31 +475,48 @@ static void test_events_of_the_dead(void **state)
 	host_says(pair, 10, 0);
 	replace(pair, true);
 	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 2);
-	expect_gap(pair, 10, 0);
+	expect_gap(pair, 0, 10, 0);
 
 	/* The queue has room for 56; what came first is polled, the rest stays in the ring. */
-	host_says(pair, 40, 0);
+	host_says(pair, 40, 100);
 	au_chan_poll(pair->chan, 0);
-	host_says(pair, 40, 40);
+	host_says(pair, 40, 140);
 	replace(pair, true);
 	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 3);
-	expect_gap(pair, 56, 24);
+	expect_gap(pair, 100, 56, 24);
 
 	/* Of a ring that is full nobody knows whether it was all. */
-	host_says(pair, 40, 0);
+	host_says(pair, 40, 200);
 	au_chan_poll(pair->chan, 0);
-	host_says(pair, AU_WIRE_EVENT_ENTRIES + 5, 40);
+	host_says(pair, AU_WIRE_EVENT_ENTRIES + 5, 240);
 	replace(pair, true);
 	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 4);
-	expect_gap(pair, 56, 40 + AU_WIRE_EVENT_ENTRIES - 56 + 1);
+	expect_gap(pair, 200, 56, 40 + AU_WIRE_EVENT_ENTRIES - 56 + 1);
 
 	/* There will be no other host. */
-	host_says(pair, 60, 0);
+	host_says(pair, 60, 400);
 	au_chan_fail(pair->chan, -ENODEV);
 	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 0);
-	expect_gap(pair, 56, 4);
+	expect_gap(pair, 400, 56, 4);
 }
 
+/* A host that dies before it has noted what it told is followed by one that tells it again. */
+static void test_told_twice(void **state)
+{
+	struct pair *pair = *state;
+
+	host_says(pair, 3, 0);
+	replace(pair, true);
+	host_says(pair, 5, 0);
+	au_chan_poll(pair->chan, 0);
+	replace(pair, true);
+	host_says(pair, 6, 0);
+	au_chan_poll(pair->chan, 0);
+	au_chan_event(pair->chan, AU_EVENT_RESTARTED, 3);
+	expect_gap(pair, 0, 6, 0);
+}
+
+/* Random deaths at random moments: each request completes once, in the end with its own result. */
 static void test_random_deaths(void **state)
 {
 	struct pair *pair = *state;
@@ -582,6 +598,7 @@ int main(void)
 		TEST(test_expiry),
 		TEST(test_fail),
 		TEST(test_events_of_the_dead),
+		TEST(test_told_twice),
 		TEST(test_random_deaths),
 	};
 

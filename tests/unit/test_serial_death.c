@@ -135,6 +135,28 @@ static void test_inputs_that_somebody_asks_for_count(void **state)
 	assert_int_equal(r->event[1].arg[1], AU_MODEM_DCD);
 }
 
+/* Two were complete, and nobody had been shown it: what comes later goes to neither of them. */
+static void test_death_before_completions_are_shown(void **state)
+{
+	struct rig *r = *state;
+
+	rig_recv(r, 0, 10, 1, 0, 0);
+	rig_arrive(r, "ab");
+	rig_recv(r, 1, 10, 1, 0, 0);
+	rig_arrive(r, "cde");
+	rig_die(r);
+	rig_arrive(r, "fg");
+	replay(r, 0, AU_SERIAL_RECV, 10, 1);
+	replay(r, 1, AU_SERIAL_RECV, 3, 1);
+	rig_gate(r);
+	assert_done(r, 0, 0, 2);
+	assert_memory_equal(r->data[0], "ab", 2);
+	assert_done(r, 1, 0, 3);
+	rig_recv(r, 2, 10, 0, 0, 0);
+	assert_done(r, 2, 0, 2);
+	assert_memory_equal(r->data[2], "fg", 2);
+}
+
 static void test_silence_counts_across_a_death(void **state)
 {
 	struct rig *r = *state;
@@ -280,6 +302,7 @@ int main(void)
 		TEST(test_death_at_each_step_of_a_delivery),
 		TEST(test_settings_come_back),
 		TEST(test_inputs_that_somebody_asks_for_count),
+		TEST(test_death_before_completions_are_shown),
 		TEST(test_silence_counts_across_a_death),
 		TEST(test_settings_that_the_driver_refuses),
 		TEST(test_nobody_comes_back),

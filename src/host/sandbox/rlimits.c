@@ -6,12 +6,20 @@
 #include <sys/resource.h>
 
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RLIMITS_SANITIZED 1
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
 #endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define RLIMITS_SANITIZED 1
+#endif
+#ifdef __SANITIZE_THREAD__
+#define RLIMITS_MORE_THREADS 1 /* its own one */
+#else
+#define RLIMITS_MORE_THREADS 0
 #endif
 
 #define RLIMITS_PINNED (1ull << 30)
@@ -69,7 +77,7 @@ int au_sandbox_rlimits(struct au_sandbox *sb)
 		err = rlimits_pinned();
 	/* Processes are counted by uid: of use only when nobody else has the same. */
 	if (!err && sb->uid)
-		err = rlimits_set(RLIMIT_NPROC, sb->threads);
+		err = rlimits_set(RLIMIT_NPROC, sb->threads + RLIMITS_MORE_THREADS);
 	if (err)
 		return au_layer_set(sb, AU_LAYER_RLIMITS, err, "%s", strerror(-err));
 	return au_layer_set(sb, AU_LAYER_RLIMITS, 0, "%s",
