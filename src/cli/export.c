@@ -11,7 +11,12 @@ int cmd_export(const struct cli_command *self, int argc, char **argv)
 	static const struct {
 		const char *kind;
 		int (*run)(const char *target, int argc, char **argv);
-	} kinds[] = { { "pty", export_pty }, { "rfc2217", export_rfc2217 } };
+	} kinds[] = {
+		{ "fuse", export_fuse },
+		{ "nbd", export_nbd },
+		{ "pty", export_pty },
+		{ "rfc2217", export_rfc2217 },
+	};
 
 	for (unsigned int i = 0; argc > 2 && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		int rc;

@@ -25,7 +25,9 @@ static const struct cli_command commands[] = {
 	  cmd_restart },
 	{ "hold", "[--off] NAME", "suspend verdicts while you debug a driver", cmd_hold },
 	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
-	{ "export", "NAME pty --link PATH | NAME rfc2217 --listen [HOST:]PORT",
+	{ "export",
+	  "NAME pty --link PATH | NAME rfc2217 --listen [HOST:]PORT | NAME nbd --socket PATH | "
+	  "NAME fuse --mount DIR",
 	  "show a unit to ordinary programs", cmd_export },
 	{ "block",
 	  "info [--json] NAME | read|write [--offset BYTES] [--length BYTES] [--file FILE] NAME",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * DOC: Exporters: a serial unit shown to ordinary programs
+ * DOC: Exporters: a unit shown to ordinary programs
  *
  * An exporter is an application of libauriga: one thread, one epoll loop. bridge.c moves the bytes;
  * pty.c and rfc2217.c each put a door in front of it.
@@ -75,6 +75,10 @@ int bridge_wait(struct bridge *b, struct bridge_ready *ready, int max, int timeo
 
 /** export_pty - `auriga export NAME pty --link PATH`. */
 int export_pty(const char *target, int argc, char **argv);
+/** export_fuse - `auriga export NAME fuse --mount DIR`. */
+int export_fuse(const char *target, int argc, char **argv);
+/** export_nbd - `auriga export NAME nbd --socket PATH`. */
+int export_nbd(const char *target, int argc, char **argv);
 /** export_rfc2217 - `auriga export NAME rfc2217 --listen ADDR`. */
 int export_rfc2217(const char *target, int argc, char **argv);
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the tests of disks have in common: attach one, and kill its host all the time."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -73,7 +74,8 @@ class Mounted:
 
     def __init__(self, rig, name, directory):
         self.rig = rig
-        os.makedirs(directory, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory)
         self.directory = directory
         self.child = rig.start("auriga", "export", name, "fuse", "--mount", directory, ready=True)
         self.path = directory / name
