@@ -82,6 +82,9 @@ void nvme_clock(struct au_timer *timer, void *context)
 			nvme_reset(n, "an admin command is late");
 		if (slow && n->live && (nvme_csts(n) & CSTS_CFS))
 			nvme_reset(n, "it has failed (CSTS.CFS)");
+		/* It may have stopped looking at the doorbell in memory just before that. */
+		if (slow && n->live && n->io.shadow[0])
+			au_post32(n->io.doorbells, n->io.at[0], n->io.rung);
 	}
 	nvme_namespaces_leave(n);
 	n->slow_clock = n->free_count == n->depth && !n->leaving;

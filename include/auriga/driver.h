@@ -416,7 +416,8 @@ AU_API int au_dma_segments(const struct au_request *req, const struct au_dma_lim
  * @size: sizeof(struct au_irq_config); see AU_HEAD.
  * @abi: AU_ABI.
  * @vector: below au_irq_count(). Message interrupts (MSI-X, MSI) where the device has them, else 0:
- *	INTx. Several may share INTx; each message has one.
+ *	INTx. Several may share INTx; each message has one. The device knows its messages when
+ *	d0_entry() is called, and what it sends from then on is not lost.
  * @context: returned by au_irq_context().
  * @isr: latch volatile status, quiet the device; must not complete requests. Returns whether the
  *	device had raised it. Optional: without it the dpc always runs.

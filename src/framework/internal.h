@@ -500,6 +500,7 @@ struct au_device {
 	struct auf_intx intx;
 	struct au_list irqs;
 	enum au_bus_irq irq_mode;
+	bool irqs_ready; /* the device knows its messages */
 	bool irqs_on;
 	struct au_list pollers;
 	struct auf_dma dma;
@@ -526,6 +527,8 @@ int auf_machine_event(struct au_device *dev, enum auf_machine_event event);
 /** auf_machine_init - STATE_CREATED. */
 void auf_machine_init(struct au_device *dev);
 
+/** auf_irq_ready - before d0_entry(): tell the device of its messages. */
+int auf_irq_ready(struct au_device *dev);
 /** auf_irq_connect - connect and enable the interrupt. */
 int auf_irq_connect(struct au_device *dev);
 /** auf_irq_disconnect - disable and disconnect it. */
@@ -539,6 +542,7 @@ void auf_irq_dpc(struct au_irq *irq);
 void auf_irq_line_init(struct au_device *dev);
 int auf_irq_line_connect(struct au_device *dev);
 void auf_irq_line_disconnect(struct au_device *dev);
+int auf_irq_messages_ready(struct au_device *dev);
 int auf_irq_messages_connect(struct au_device *dev);
 void auf_irq_messages_disconnect(struct au_device *dev);
 

@@ -100,6 +100,19 @@ void au_irq_kick(struct au_irq *irq)
 		auf_lane_post(irq->dev->lane, &irq->kick);
 }
 
+int auf_irq_ready(struct au_device *dev)
+{
+	int err;
+
+	if (au_list_empty(&dev->irqs) || dev->irq_mode == AU_BUS_INTX)
+		return 0;
+	dev->irqs_ready = true;
+	err = auf_irq_messages_ready(dev);
+	if (err)
+		au_log(dev, AU_LOG_ERROR, "the interrupts cannot be set up (error %d)", -err);
+	return err;
+}
+
 int auf_irq_connect(struct au_device *dev)
 {
 	int err;
@@ -116,9 +129,9 @@ int auf_irq_connect(struct au_device *dev)
 
 void auf_irq_disconnect(struct au_device *dev)
 {
-	if (!dev->irqs_on)
+	if (!dev->irqs_on && !dev->irqs_ready)
 		return;
-	dev->irqs_on = false;
+	dev->irqs_on = dev->irqs_ready = false;
 	if (dev->irq_mode == AU_BUS_INTX)
 		auf_irq_line_disconnect(dev);
 	else

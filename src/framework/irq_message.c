@@ -2,6 +2,9 @@
 /*
  * Message interrupts, MSI-X and MSI: each has a descriptor of its own and needs no masking. One
  * that comes while its dpc() has not run is the same as one.
+ *
+ * The device is told of them before d0_entry(), which may set up queues that name a message; what
+ * arrives until they are connected is there then.
  */
 #include "framework/internal.h"
 
@@ -21,7 +24,18 @@ static unsigned int message_arrived(struct auf_source *source, unsigned int budg
 	return 1;
 }
 
-int auf_irq_messages_connect(struct au_device *dev)
+static int message_open(struct au_irq *irq, int *fds)
+{
+	irq->source.fd = au_os_wake_create();
+	if (irq->source.fd < 0)
+		return irq->source.fd;
+	irq->source.poll = message_arrived;
+	irq->source.poll_on_fd = true;
+	fds[irq->config.vector] = irq->source.fd;
+	return 0;
+}
+
+int auf_irq_messages_ready(struct au_device *dev)
 {
 	unsigned int count = 0;
 	int *fds, err = 0;
@@ -37,23 +51,23 @@ int auf_irq_messages_connect(struct au_device *dev)
 		return -AU_ENOMEM;
 	for (unsigned int i = 0; i < count; i++)
 		fds[i] = -1;
-	au_list_for_each (node, &dev->irqs) {
-		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
-
-		irq->source.fd = au_os_wake_create();
-		irq->source.poll = message_arrived;
-		irq->source.poll_on_fd = true;
-		if (irq->source.fd < 0)
-			err = irq->source.fd;
+	au_list_for_each (node, &dev->irqs)
 		if (!err)
-			err = auf_lane_add(dev->lane, &irq->source);
-		if (err)
-			break;
-		fds[irq->config.vector] = irq->source.fd;
-	}
+			err = message_open(AU_CONTAINER(node, struct au_irq, node), fds);
 	if (!err)
 		err = dev->bus->ops->irq_set(dev->bus, dev->irq_mode, fds, count);
 	au_os_free(fds);
+	return err;
+}
+
+int auf_irq_messages_connect(struct au_device *dev)
+{
+	int err = 0;
+
+	au_list_for_each (node, &dev->irqs)
+		if (!err)
+			err = auf_lane_add(dev->lane,
+					   &AU_CONTAINER(node, struct au_irq, node)->source);
 	return err;
 }
 
@@ -65,7 +79,8 @@ void auf_irq_messages_disconnect(struct au_device *dev)
 		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
 
 		auf_lane_remove(dev->lane, &irq->source);
-		au_os_close(irq->source.fd);
+		if (irq->source.fd >= 0)
+			au_os_close(irq->source.fd);
 		irq->source.fd = -1;
 	}
 }

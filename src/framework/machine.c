@@ -21,6 +21,8 @@ static int machine_enter(struct au_device *dev)
 {
 	int err = dev->bus ? au_pci_enable(dev->bus, true, auf_dma_wanted(dev), false) : 0;
 
+	if (!err)
+		err = auf_irq_ready(dev);
 	if (err || !dev->driver.d0_entry)
 		return err;
 	return dev->driver.d0_entry(dev, dev->from);
@@ -102,6 +104,7 @@ static void machine_flush_one(struct auf_request *r, void *arg)
 static int machine_flush(struct au_device *dev)
 {
 	auf_device_close_queues(dev);
+	auf_irq_disconnect(dev);
 	/* Whatever the driver has left of the device running: memory is given back now. */
 	if (dev->bus && !dev->bus->gone && auf_dma_wanted(dev))
 		au_pci_enable(dev->bus, true, false, false);

@@ -5,6 +5,7 @@ QEMU's model."""
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from nvme_host import Controller
 from rig import Rig
 
 MIB = 1 << 20
+MACHINE = Path(__file__).parents[2] / "lab/machines/nvme.conf"
 FORMS = ["process", "thread", "app"]
 
 
@@ -238,6 +240,51 @@ def test_events(rig, start):
     rig.wait_for(lambda: rig.auriga("block", "info", "disk0.1", check=False).returncode == 0, 5, "it back")
     ctl.fault("health=4")
     rig.wait_for(lambda: "critical warning 0x04" in (rig.rundir / "aurigad.log").read_text(), 5, "health")
+
+
+# ---------------------------------------------------------------- QEMU's model
+
+
+@pytest.fixture
+def qemu(rig):
+    """Addresses of QEMU's controllers, by name: see the machine's file."""
+    out = rig.run("auriga-lab", "up", "--name", "nvme0", "--machine", MACHINE).stdout
+    rig.labs.append("nvme0")
+    return {line.split("/")[-1].split(".")[0]: line.split()[0] for line in out.splitlines()}
+
+
+def dma_faults(rig):
+    (lab,) = json.loads(rig.run("auriga-lab", "ls", "--json").stdout)
+    return sum(function["dma_faults"] for function in lab["functions"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("params", [{}, {"polled": 1}, {"shadow": 0}], ids=["plain", "polled", "bells"])
+def test_qemu(rig, qemu, form, params):
+    unit = target(rig, form, qemu["ram"], **params)
+    assert info(rig, unit)["model"] == "QEMU NVMe Ctrl"
+    for size in "4k", "12k", "512k":
+        check(bench(rig, unit, "--verify", "--bs", size, "--qd", "8", "--count", "1000"), 1000)
+    assert dma_faults(rig) == 0
+
+
+def test_qemu_media_errors(rig, qemu):
+    """The right error, once for each time; the neighbours are well."""
+    unit = target(rig, "process", qemu["flaky"])
+    assert "Input/output error" in refused(rig, "read", "--offset", "2M", "--length", "512", unit)
+    rig.auriga("block", "read", "--offset", str(2 * MIB + 512), "--length", "512", unit)
+    assert "Input/output error" in refused(rig, "write", "--offset", "4M", unit, data=bytes(512))
+    rig.auriga("block", "write", "--offset", "4M", unit, input="x" * 512)
+    assert rig.auriga("block", "read", "--offset", "4M", "--length", "512", unit).stdout == "x" * 512
+
+
+def test_qemu_and_dying_hosts(rig, qemu):
+    unit = target(rig, "process", qemu["ram"])
+    with Killer(rig, unit, 0.5) as killer:
+        result = bench(rig, unit, "--verify", "--qd", "8", "--time", "6")
+    check(result)
+    assert killer.kills > 3 and result["lat_us"]["max"] < 3e6
+    assert dma_faults(rig) == 0
 
 
 # ------------------------------------------------------------------ dying hosts
