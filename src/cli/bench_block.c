@@ -153,6 +153,14 @@ static uint64_t block_done(const struct disk_plan *plan, struct disk_lane *lanes
 	return done;
 }
 
+/* Opening a unit may start its driver, which is nobody's I/O. */
+static void block_wait_open(const struct disk_plan *plan, struct disk_lane *lanes)
+{
+	for (unsigned int i = 0; i < plan->lanes; i++)
+		while (!atomic_load(&lanes[i].ready))
+			usleep(1000);
+}
+
 /* Wait until the lanes have ended, and stop them when it is time. */
 static void block_watch(const struct disk_plan *plan, struct disk_lane *lanes)
 {
@@ -286,6 +294,7 @@ int bench_block(int argc, char **argv)
 			_exit(CLI_FAILED);
 		}
 	}
+	block_wait_open(&plan, lanes);
 	block_watch(&plan, lanes);
 	status = block_report(&plan, lanes, json);
 	free(lanes);

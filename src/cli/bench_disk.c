@@ -221,9 +221,12 @@ void *disk_run(void *arg)
 	const struct disk_plan *plan = lane->plan;
 	double start, cpu;
 	uint64_t ticks;
+	bool open;
 
 	lane->random = 0x9e3779b97f4a7c15u * (lane->number + 1);
-	if (disk_open(lane)) {
+	open = disk_open(lane);
+	atomic_store(&lane->ready, true);
+	if (open) {
 		lane->left =
 			plan->count ? (plan->count + plan->lanes - 1) / plan->lanes : UINT64_MAX;
 		start = disk_now(CLOCK_MONOTONIC);

@@ -49,6 +49,7 @@ struct disk_job {
 /**
  * struct disk_lane - a thread with a handle of its own.
  * @blocks: requests go to so many blocks from @first on.
+ * @ready: it is open, or has failed: its time begins.
  * @left: requests that are still to be submitted.
  * @done: complete so far; read by others while the lane runs.
  * @error: the first that a request or the handle had.
@@ -66,6 +67,7 @@ struct disk_lane {
 	uint64_t left;
 	unsigned int flying;
 	_Atomic uint64_t done;
+	atomic_bool ready;
 	uint64_t errors;
 	int error;
 	char why[256];

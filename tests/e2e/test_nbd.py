@@ -199,6 +199,21 @@ def test_client_that_hangs_up(rig):
         assert info(export)["export-size"] == 64 * MIB
 
 
+def test_a_device_that_comes_back(rig):
+    """Gone under a client: an error, once; the next connection gets the next one of that name."""
+    rig.manager()
+    attach(rig, size_mib=16)
+    with Export(rig, "disk0") as export:
+        assert info(export)["export-size"] == 16 * MIB
+        rig.auriga("detach", "--force", "disk0")
+        done = subprocess.run(["nbdinfo", "--size", export.uri], capture_output=True, text=True, timeout=30,
+                              check=False)
+        assert done.returncode != 0
+        attach(rig, size_mib=32)
+        assert info(export)["export-size"] == 32 * MIB
+        tool("nbdcopy", export.uri, "null:")
+
+
 def fio(export, seconds, *more):
     out = tool("fio", "--name=v", "--ioengine=nbd", f"--uri={export.uri}", "--rw=randrw", "--bs=4k-64k",
                "--iodepth=32", "--size=48M", "--verify=crc32c", "--verify_fatal=1", "--time_based=1",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A plugin of nbdkit: a disk of Auriga's as an NBD export. nbdkit speaks the protocol and brings
- * the threads; each connection is an open of the unit, and its threads share that (share.h). When
+ * the threads, a few for each connection, which all share one open of the unit (share.h). When
  * the disk's driver dies, clients see requests that take longer.
  */
 #define NBDKIT_API_VERSION 2
@@ -18,8 +18,16 @@
 
 static char *nbd_unit;
 static char *nbd_runtime_dir;
-/* A driver in this process lives as long as nbdkit, not only as long as a connection. */
-static struct share *nbd_keeper;
+
+/* The one that new connections get, and how many have it; older ones may have another, from before
+ * the device went and came back. */
+struct nbd_open {
+	struct share *share;
+	unsigned int users;
+};
+
+static pthread_mutex_t nbd_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct nbd_open *nbd_latest;
 
 /* ------------------------------------------------------------------ configuration */
 
@@ -83,18 +91,45 @@ static int nbd_get_ready(void)
 	return 0;
 }
 
+/* With the mutex held. */
+static void nbd_put(struct nbd_open *open)
+{
+	if (!open || --open->users)
+		return;
+	share_close(open->share);
+	free(open);
+}
+
+/* With the mutex held: an open of the unit that works, in place of one that does not. */
+static int nbd_renew(void)
+{
+	struct nbd_open *open;
+
+	if (nbd_latest && !share_dead(nbd_latest->share))
+		return 0;
+	open = calloc(1, sizeof(*open));
+	if (!open)
+		return -1;
+	open->share = nbd_share();
+	if (!open->share) {
+		free(open);
+		return -1;
+	}
+	open->users = 1;
+	nbd_put(nbd_latest);
+	nbd_latest = open;
+	return 0;
+}
+
 static int nbd_after_fork(void)
 {
-	if (!nbd_inproc())
-		return 0;
-	nbd_keeper = nbd_share();
-	return nbd_keeper ? 0 : -1;
+	return nbd_renew();
 }
 
 static void nbd_cleanup(void)
 {
-	share_close(nbd_keeper);
-	nbd_keeper = NULL;
+	nbd_put(nbd_latest);
+	nbd_latest = NULL;
 }
 
 static void nbd_unload(void)
@@ -105,24 +140,39 @@ static void nbd_unload(void)
 
 /* -------------------------------------------------------------------- connections */
 
-static void *nbd_open(int readonly)
+static void *nbd_connect(int readonly)
 {
-	return nbd_share();
+	struct nbd_open *open = NULL;
+
+	pthread_mutex_lock(&nbd_mutex);
+	if (nbd_renew() == 0) {
+		open = nbd_latest;
+		open->users++;
+	}
+	pthread_mutex_unlock(&nbd_mutex);
+	return open;
 }
 
-static void nbd_close(void *handle)
+static void nbd_disconnect(void *handle)
 {
-	share_close(handle);
+	pthread_mutex_lock(&nbd_mutex);
+	nbd_put(handle);
+	pthread_mutex_unlock(&nbd_mutex);
+}
+
+static struct share *nbd_of(const void *handle)
+{
+	return ((const struct nbd_open *)handle)->share;
 }
 
 static int64_t nbd_get_size(void *handle)
 {
-	return (int64_t)share_bytes(handle);
+	return (int64_t)share_bytes(nbd_of(handle));
 }
 
 static int nbd_can(const void *handle, uint32_t flags)
 {
-	const struct share *share = handle;
+	const struct share *share = nbd_of(handle);
 
 	return (share->info.flags & flags) == flags;
 }
@@ -160,7 +210,7 @@ static int nbd_can_fast_zero(void *handle)
 
 static int nbd_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum)
 {
-	const struct share *share = handle;
+	const struct share *share = nbd_of(handle);
 
 	*minimum = share->info.block_size;
 	*preferred = *minimum > NBD_PREFERRED ? *minimum : NBD_PREFERRED;
@@ -207,31 +257,32 @@ static int nbd_settle(struct share *share, uint32_t flags)
 
 static int nbd_pread(void *handle, void *data, uint32_t count, uint64_t offset, uint32_t flags)
 {
-	return nbd_end(share_move(handle, AU_BLOCK_READ, data, count, offset, 0), "read", count,
-		       offset);
+	return nbd_end(share_move(nbd_of(handle), AU_BLOCK_READ, data, count, offset, 0), "read",
+		       count, offset);
 }
 
 static int nbd_pwrite(void *handle, const void *data, uint32_t count, uint64_t offset,
 		      uint32_t flags)
 {
-	int rc = share_move(handle, AU_BLOCK_WRITE, (void *)(uintptr_t)data, count, offset, 0);
+	int rc = share_move(nbd_of(handle), AU_BLOCK_WRITE, (void *)(uintptr_t)data, count, offset,
+			    0);
 
 	if (rc == 0)
-		rc = nbd_settle(handle, flags);
+		rc = nbd_settle(nbd_of(handle), flags);
 	return nbd_end(rc, "write", count, offset);
 }
 
 static int nbd_flush(void *handle, uint32_t flags)
 {
-	return nbd_end(share_flush(handle), "flush", 0, 0);
+	return nbd_end(share_flush(nbd_of(handle)), "flush", 0, 0);
 }
 
 static int nbd_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-	int rc = share_range(handle, AU_BLOCK_DISCARD, count, offset);
+	int rc = share_range(nbd_of(handle), AU_BLOCK_DISCARD, count, offset);
 
 	if (rc == 0)
-		rc = nbd_settle(handle, flags);
+		rc = nbd_settle(nbd_of(handle), flags);
 	return nbd_end(rc, "trim", count, offset);
 }
 
@@ -248,9 +299,9 @@ static int nbd_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flag
 		nbdkit_set_error(EOPNOTSUPP);
 		return -1;
 	}
-	rc = share_range(handle, op, count, offset);
+	rc = share_range(nbd_of(handle), op, count, offset);
 	if (rc == 0)
-		rc = nbd_settle(handle, flags);
+		rc = nbd_settle(nbd_of(handle), flags);
 	return nbd_end(rc, "zero", count, offset);
 }
 
@@ -268,8 +319,8 @@ static struct nbdkit_plugin plugin = {
 	.after_fork = nbd_after_fork,
 	.cleanup = nbd_cleanup,
 	.unload = nbd_unload,
-	.open = nbd_open,
-	.close = nbd_close,
+	.open = nbd_connect,
+	.close = nbd_disconnect,
 	.get_size = nbd_get_size,
 	.block_size = nbd_block_size,
 	.can_write = nbd_can_write,

@@ -101,6 +101,7 @@ static int share_wait_some(struct share *share, struct share_call *c)
 	rc = au_poll(share->handle, 0, -1);
 	pthread_mutex_lock(&share->mutex);
 	share->polling = false;
+	share->dead |= rc < 0;
 	share_events(share);
 	return rc < 0 ? rc : 0;
 }
@@ -266,6 +267,16 @@ int share_flush(struct share *share)
 	return share_one(share, &(struct au_io){ .op = AU_BLOCK_FLUSH });
 }
 
+bool share_dead(struct share *share)
+{
+	bool dead;
+
+	pthread_mutex_lock(&share->mutex);
+	dead = share->dead;
+	pthread_mutex_unlock(&share->mutex);
+	return dead;
+}
+
 uint64_t share_bytes(struct share *share)
 {
 	uint64_t bytes;
@@ -304,6 +315,7 @@ static void *share_attend(void *arg)
 
 			pthread_mutex_lock(&share->mutex);
 			share->polling = false;
+			share->dead |= rc < 0;
 			share_events(share);
 			share_pass_on(share);
 			pthread_mutex_unlock(&share->mutex);

@@ -22,6 +22,7 @@ struct share_call;
  * @piece: bytes that one request moves at most.
  * @calls: those that wait.
  * @polling: one of them polls.
+ * @dead: the handle has failed for good.
  * @flying: requests that are not complete.
  * @attendant: looks after the handle while nobody waits; until @stop.
  * @hungry: calls that wait for room for another one.
@@ -33,6 +34,7 @@ struct share {
 	pthread_mutex_t mutex;
 	struct share_call *calls;
 	bool polling;
+	bool dead;
 	unsigned int flying;
 	unsigned int hungry;
 	pthread_t attendant;
@@ -54,6 +56,8 @@ int share_move(struct share *share, uint16_t op, void *data, uint32_t length, ui
 int share_range(struct share *share, uint16_t op, uint64_t length, uint64_t offset);
 /** share_flush - what was complete before is on the medium after. */
 int share_flush(struct share *share);
+/** share_dead - its device is gone: what is there now takes another open. */
+bool share_dead(struct share *share);
 /** share_bytes - its size now. */
 uint64_t share_bytes(struct share *share);
 
