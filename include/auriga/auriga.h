@@ -127,6 +127,18 @@ struct au_io {
  */
 AU_API int au_submit(struct au_handle *handle, struct au_io *io);
 
+/**
+ * au_buffers - take over the handle's buffers, so that data need not be copied.
+ * @size: gets the bytes, about depth times buffer_size: divide them as you like.
+ *
+ * From then on a request whose @data lie in there, at a multiple of 64, is carried out right there,
+ * in every placement. Data that lie elsewhere are copied as before, but for one request at a time:
+ * others are refused with -EAGAIN. While a request is outstanding, a driver, also a hostile one,
+ * can write to its data, and read them. The memory lives as long as the handle. Return: the memory,
+ * zeroed at first; NULL: requests are outstanding, or there is no memory.
+ */
+AU_API void *au_buffers(struct au_handle *handle, size_t *size);
+
 /** au_flush - make everything submitted visible to the driver, with at most one wake-up. */
 AU_API int au_flush(struct au_handle *handle);
 

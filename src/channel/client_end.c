@@ -123,6 +123,51 @@ static void chan_copy_in(struct au_chan *c, const struct au_chan_slot *s, const 
 		memcpy(c->pool + s->offset, io->data, io->length);
 }
 
+static uint64_t chan_bounce(const struct au_chan *c)
+{
+	return (uint64_t)(c->depth - 1) * c->buffer_size;
+}
+
+/* Whether the data of @io lie in the pool, where the application has put them. */
+static bool chan_in_pool(const struct au_chan *c, const struct au_io *io)
+{
+	size_t at = (size_t)((unsigned char *)io->data - c->pool);
+
+	return at % 64 == 0 && at < chan_bounce(c) && io->length <= chan_bounce(c) - at;
+}
+
+/* Where the data of a request are, in a pool that is the application's. */
+static void chan_place(struct au_chan *c, struct au_chan_slot *s, const struct au_io *io)
+{
+	if (chan_in_pool(c, io)) {
+		s->offset = (uint64_t)((unsigned char *)io->data - c->pool);
+		return;
+	}
+	s->offset = chan_bounce(c);
+	c->bounce_used = true;
+	chan_copy_in(c, s, io);
+}
+
+/* Whether the data of the request in @s are the application's own: nothing is copied. */
+static bool chan_placed(const struct au_chan *c, const struct au_chan_slot *s)
+{
+	return c->claimed && s->offset != chan_bounce(c);
+}
+
+static void chan_unplace(struct au_chan *c, const struct au_chan_slot *s)
+{
+	if (c->claimed && s->io->length != 0 && s->offset == chan_bounce(c))
+		c->bounce_used = false;
+}
+
+size_t au_chan_claim(struct au_chan *chan)
+{
+	if (!chan->claimed && au_chan_outstanding(chan) != 0)
+		return 0;
+	chan->claimed = true;
+	return chan_bounce(chan);
+}
+
 int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 {
 	struct au_chan_slot *s;
@@ -131,10 +176,14 @@ int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 		return -EAGAIN;
 	if (io->length > chan->buffer_size)
 		return -EMSGSIZE;
-	if (io->flags != 0 || (io->length != 0 && !io->data))
+	if ((io->flags & ~chan->direction->flags) != 0 || (io->length != 0 && !io->data))
 		return -EINVAL;
+	if (chan->claimed && io->length != 0 && chan->bounce_used && !chan_in_pool(chan, io))
+		return -EAGAIN;
 	s = au_chan_take_(chan, io);
-	if (io->length != 0 && chan->pool)
+	if (io->length != 0 && chan->claimed)
+		chan_place(chan, s, io);
+	else if (io->length != 0 && chan->pool)
 		chan_copy_in(chan, s, io);
 	if (io->timeout_ms != 0) {
 		s->state = AU_SLOT_TIMED;
@@ -146,7 +195,8 @@ int au_chan_submit_more(struct au_chan *chan, struct au_io *io)
 		chan_broken(chan);
 		return 0;
 	}
-	au_chan_send_(chan, s, io->op | (uint64_t)io->length << 32, chan->when | io->timeout_ms, 0);
+	au_chan_send_(chan, s, io->op | (uint32_t)io->flags << 16 | (uint64_t)io->length << 32,
+		      chan->when | io->timeout_ms, 0);
 	return (chan->submit.tail & (AU_CHAN_BATCH - 1)) == 0 ? au_chan_batch_full(chan) : 0;
 }
 
@@ -167,8 +217,9 @@ static void chan_copy_out(struct au_chan *c, struct au_io *io, const struct au_c
 		count = io->length;
 	if (direction & AU_DATA_BYTES)
 		io->result = count;
-	if (direction & AU_DATA_OUT)
+	if ((direction & AU_DATA_OUT) && !chan_placed(c, s))
 		memcpy(io->data, c->pool + s->offset, count);
+	chan_unplace(c, s);
 }
 
 static inline void chan_free_slot(struct au_chan *c, struct au_chan_slot *s)
@@ -215,6 +266,7 @@ static void chan_complete_here(struct au_chan *c, struct au_chan_slot *s, int st
 	io->status = status;
 	io->result = 0;
 	io->device_status = 0;
+	chan_unplace(c, s);
 	chan_reset_slot(c, s);
 	if (reuse) {
 		chan_free_slot(c, s);
@@ -503,7 +555,7 @@ static bool chan_send_again(struct au_chan *c, struct au_chan_slot *s, uint64_t 
 	const struct au_io *io = s->io;
 	uint32_t timeout_ms = 0, flags = 0;
 
-	if (io->length != 0)
+	if (io->length != 0 && !chan_placed(c, s))
 		chan_copy_in(c, s, io);
 	if (s->state & AU_SLOT_TIMED)
 		timeout_ms = s->deadline_ms > now_ms ? (uint32_t)(s->deadline_ms - now_ms) : 1;
@@ -513,8 +565,8 @@ static bool chan_send_again(struct au_chan *c, struct au_chan_slot *s, uint64_t 
 		chan_broken(c);
 		return false;
 	}
-	au_chan_send_(c, s, io->op | flags << 16 | (uint64_t)io->length << 32, c->when | timeout_ms,
-		      s->started | (uint64_t)s->done << 32);
+	au_chan_send_(c, s, io->op | (flags | io->flags) << 16 | (uint64_t)io->length << 32,
+		      c->when | timeout_ms, s->started | (uint64_t)s->done << 32);
 	s->state &= ~AU_SLOT_UNSENT;
 	c->stats.replayed += flags != 0;
 	return true;

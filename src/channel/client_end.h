@@ -104,6 +104,8 @@ struct au_chan {
 	bool up; /* there is a host, and it keeps the rules; otherwise the submit ring is full */
 	uint32_t buffer_size;
 	uint32_t generation;
+	bool claimed;	  /* the pool is the application's: see au_buffers() */
+	bool bounce_used; /* ... but for its last place, for data that are elsewhere */
 	unsigned char *pool;
 	const struct au_direction *direction;
 	/* called around done(); NULL: the handle is one thread's */
@@ -246,6 +248,10 @@ static inline struct au_chan_slot *au_chan_take_(struct au_chan *c, struct au_io
 	io->status = -EINPROGRESS;
 	return s;
 }
+
+/** au_chan_claim - the pool becomes the application's. Return: the bytes of it that are; 0: there
+ * are requests outstanding. */
+size_t au_chan_claim(struct au_chan *chan);
 
 /** au_chan_simple - a request without data, time-out and flags, and there is room and a host. */
 static inline bool au_chan_simple(const struct au_chan *c, const struct au_io *io)

@@ -18,6 +18,7 @@ static const struct au_direction direction_serial = {
 };
 
 static const struct au_direction direction_block = {
+	.flags = AU_BLOCK_FUA,
 	.of = {
 		[AU_BLOCK_INFO] = AU_DATA_OUT | AU_DATA_ALL,
 		[AU_BLOCK_COMPARE_WRITE] = AU_DATA_IN,

@@ -16,10 +16,12 @@
 
 #define AU_DIRECTION_OPS 32u
 
-/** struct au_direction - by operation; @raw: operations say it themselves, see raw.h. */
+/** struct au_direction - by operation; @raw: operations say it themselves, see raw.h; @flags: those
+ * of au_io that the class knows. */
 struct au_direction {
 	uint8_t of[AU_DIRECTION_OPS];
 	bool raw;
+	uint16_t flags;
 };
 
 /** au_direction_of_class - a constant; a class that is not known is treated as raw. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "channel/direction.h"
 #include "channel/server_end.h"
 
 #include <stdlib.h>
@@ -60,7 +61,8 @@ struct au_chan_server {
 	uint32_t buffer_size;
 	uint32_t generation;
 	uint16_t flags_known;
-	bool attention; /* something of the slow path */
+	uint16_t flags_passed; /* on to the driver */
+	bool attention;	       /* something of the slow path */
 	bool muted;
 	uint32_t early_count;
 	uint32_t quiet;
@@ -298,7 +300,7 @@ static inline bool server_take(struct au_chan_server *s, union server_request *r
 			return server_refuse(s, wrong);
 		suspect = (e->flags & AU_WIRE_SUSPECT) != 0;
 		offset = e->length != 0 ? e->offset : 0;
-		r->submit.flags = e->flags & AU_WIRE_REPLAY;
+		r->submit.flags = e->flags & s->flags_passed;
 	}
 	if (AU_RING_UNLIKELY(e->generation != s->generation)) {
 		s->stats.stale++;
@@ -530,7 +532,9 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 	s->pool = config->pool;
 	s->pool_size = (uint64_t)config->depth * config->buffer_size;
 	s->generation = config->generation;
-	s->flags_known = config->replaying ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : 0;
+	s->flags_known = au_direction_of_class(config->cls ? config->cls : "raw")->flags;
+	s->flags_passed = s->flags_known | AU_WIRE_REPLAY;
+	s->flags_known |= config->replaying ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : 0;
 	s->replaying = config->replaying;
 	s->attention = config->gate && config->gate->closed;
 	au_ring64_consumer_init(&s->submit, mem + layout.submit, layout.entries);

@@ -53,6 +53,7 @@ void au_chan_gate_skip(struct au_chan_gate *gate);
  * @pool: mapped memory, @depth times @buffer_size bytes.
  * @doorbell: the socket. All three stay the owner's, and must last until closed().
  * @depth, @buffer_size, @generation: as told to the client.
+ * @cls: of the unit; NULL: raw.
  * @dma_offset: from an address in @pool to where the device finds it.
  * @quiet: AU_OPEN_QUIET.
  * @replaying: the channel lived in an earlier generation; it counts in @gate->waiting.
@@ -70,6 +71,7 @@ struct au_chan_server_config {
 	uint32_t depth;
 	uint32_t buffer_size;
 	uint32_t generation;
+	const char *cls;
 	uint64_t dma_offset;
 	bool quiet;
 	bool replaying;

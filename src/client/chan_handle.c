@@ -50,3 +50,9 @@ uint32_t chan_handle_generation(const struct au_handle *h)
 {
 	return h->chan->up ? h->chan->generation : 0;
 }
+
+void *chan_handle_buffers(struct au_handle *h, size_t *size)
+{
+	*size = h->chan->pool ? au_chan_claim(h->chan) : 0;
+	return *size ? h->chan->pool : NULL;
+}

@@ -261,7 +261,7 @@ int handle_refused(const struct au_handle *h, const struct au_io *io, int rc)
 			   "with a larger buffer_size",
 			   h->unit, io->length);
 	else if (rc == -EINVAL && io->flags != 0)
-		client_say("%s: au_io.flags 0x%x are not known to this library: leave them 0",
+		client_say("%s: au_io.flags 0x%x are not known here for a unit of this class",
 			   h->unit, io->flags);
 	else if (rc == -EINVAL)
 		client_say("%s: a request of %u bytes has no data", h->unit, io->length);
@@ -291,6 +291,22 @@ int au_submit(struct au_handle *handle, struct au_io *io)
 		return au_chan_submit_simple(handle->chan, io);
 	}
 	return handle->ops->submit(handle, io);
+}
+
+void *au_buffers(struct au_handle *handle, size_t *size)
+{
+	void *buffers;
+
+	*size = 0;
+	if (handle_enter(handle) != 0)
+		return NULL;
+	buffers = handle->ops->buffers(handle, size);
+	if (!buffers)
+		client_say("%s: its buffers can be had while no request is outstanding, and while "
+			   "there is memory",
+			   handle->unit);
+	handle_leave(handle);
+	return buffers;
 }
 
 int au_flush(struct au_handle *handle)

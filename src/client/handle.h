@@ -65,6 +65,7 @@ struct handle_ops {
 	bool (*event)(struct au_handle *h, struct au_event *event);
 	bool (*event_seen)(struct au_handle *h);
 	uint32_t (*generation)(const struct au_handle *h);
+	void *(*buffers)(struct au_handle *h, size_t *size);
 	void (*close)(struct au_handle *h);
 	void (*forked)(struct au_handle *h);
 };
@@ -180,6 +181,7 @@ int chan_handle_cancel(struct au_handle *h, struct au_io *io);
 unsigned int chan_handle_turn(struct au_handle *h, unsigned int max);
 bool chan_handle_arm(struct au_handle *h, int *timeout_ms);
 void chan_handle_disarm(struct au_handle *h);
+void *chan_handle_buffers(struct au_handle *h, size_t *size);
 bool chan_handle_event(struct au_handle *h, struct au_event *event);
 bool chan_handle_event_seen(struct au_handle *h);
 uint32_t chan_handle_generation(const struct au_handle *h);

@@ -21,7 +21,7 @@
 struct direct_slot {
 	uint64_t tag;
 	struct au_io *io;
-	bool copied; /* its data are in the slot's place in the pool */
+	bool copied; /* its data are in the slot's place in the pool, or in the last one */
 };
 
 /**
@@ -46,6 +46,8 @@ struct direct {
 	uint32_t ready_tail;
 	uint32_t mask;
 	uint32_t buffer_size;
+	bool claimed;	  /* the pool is the application's */
+	bool bounce_used; /* ... but for its last place */
 	bool event_new;
 	bool closed;
 	struct handle_lock *lock;
@@ -54,16 +56,23 @@ struct direct {
 
 /* ---------------------------------------------------- what the framework calls */
 
+/* Where the copy of a request's data is. */
+static char *direct_copy_place(const struct direct *p, uint32_t slot)
+{
+	return (char *)p->pool.base + (size_t)(p->claimed ? p->mask : slot) * p->buffer_size;
+}
+
 /* What the driver left in the slot's place, for the application. */
 static void __attribute__((noinline))
-direct_copy_back(const struct direct *p, uint32_t slot, const struct au_io *io)
+direct_copy_back(struct direct *p, uint32_t slot, const struct au_io *io)
 {
 	uint8_t way = au_direction(p->direction, io->op);
 	uint32_t count = way & AU_DATA_ALL || io->result > io->length ? io->length : io->result;
 
 	p->slots[slot].copied = false;
+	p->bounce_used = false;
 	if ((way & AU_DATA_OUT) && io->status == 0)
-		memcpy(io->data, (char *)p->pool.base + (size_t)slot * p->buffer_size, count);
+		memcpy(io->data, direct_copy_place(p, slot), count);
 }
 
 static void direct_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
@@ -97,17 +106,26 @@ static void direct_kick(struct direct *p)
 		(void)eventfd_write(p->lock->kick, 1);
 }
 
+/* Whether the application has put the data of @io where the device can reach them. */
+static bool direct_in_pool(const struct direct *p, const struct au_io *io)
+{
+	size_t at = (size_t)((char *)io->data - (char *)p->pool.base);
+	size_t own = (size_t)p->mask * p->buffer_size;
+
+	return p->claimed && at < own && io->length <= own - at;
+}
+
 /* Where the device can reach the data of @io: where they are, or a copy. */
 static void *direct_place(struct direct *p, uint32_t slot, const struct au_io *io)
 {
-	char *base = p->pool.base, *place = base + (size_t)slot * p->buffer_size;
-	size_t at = (size_t)((char *)io->data - base);
+	char *place = direct_copy_place(p, slot);
 
-	if (at <= p->pool.size && io->length <= p->pool.size - at)
+	if (direct_in_pool(p, io))
 		return io->data;
 	if (au_direction(p->direction, io->op) & AU_DATA_IN)
 		memcpy(place, io->data, io->length);
 	p->slots[slot].copied = true;
+	p->bounce_used = p->claimed;
 	return place;
 }
 
@@ -123,8 +141,10 @@ static int direct_submit(struct au_handle *h, struct au_io *io)
 	if (AU_RING_UNLIKELY((io->length | io->flags) != 0)) {
 		if (io->length > p->buffer_size)
 			return handle_refused(h, io, -EMSGSIZE);
-		if (io->flags != 0 || !io->data)
+		if ((io->flags & ~p->direction->flags) != 0 || (io->length && !io->data))
 			return handle_refused(h, io, -EINVAL);
+		if (p->bounce_used && io->length && !direct_in_pool(p, io))
+			return -EAGAIN;
 	}
 	slot = p->free[--p->free_count];
 	s = &p->slots[slot];
@@ -137,9 +157,10 @@ static int direct_submit(struct au_handle *h, struct au_io *io)
 	atomic_store_explicit(&p->progress[slot].flags, 0, memory_order_relaxed);
 	const struct auf_submit submit = {
 		.op = io->op,
+		.flags = io->flags,
 		.length = io->length,
 		.arg = { io->arg[0], io->arg[1] },
-		.data = p->pool.base && io->length ? direct_place(p, slot, io) : io->data,
+		.data = p->pool.iova && io->length ? direct_place(p, slot, io) : io->data,
 		.timeout_ms = io->timeout_ms,
 		.tag = s->tag,
 		.progress = &p->progress[slot],
@@ -147,6 +168,7 @@ static int direct_submit(struct au_handle *h, struct au_io *io)
 	err = auf_submit(p->handle, slot, &submit);
 	if (AU_RING_UNLIKELY(err != 0)) {
 		s->tag = DIRECT_FREE;
+		p->bounce_used &= !s->copied;
 		s->copied = false;
 		p->free[p->free_count++] = (uint16_t)slot;
 		io->status = err;
@@ -250,6 +272,21 @@ static bool direct_event_seen(struct au_handle *h)
 	return seen;
 }
 
+/* Without a device that has to reach them any memory is as good. */
+static void *direct_buffers(struct au_handle *h, size_t *size)
+{
+	struct direct *p = h->direct;
+
+	if (!p->claimed && p->free_count != p->mask + 1)
+		return NULL;
+	if (!p->pool.base &&
+	    inproc_pool_make(&p->pool, "auriga-pool", (size_t)(p->mask + 1) * p->buffer_size) != 0)
+		return NULL;
+	p->claimed = true;
+	*size = (size_t)p->mask * p->buffer_size;
+	return p->pool.base;
+}
+
 static uint32_t direct_generation(const struct au_handle *h)
 {
 	return h->direct->instance->gone ? 0 : 1;
@@ -317,6 +354,7 @@ static const struct handle_ops direct_ops = {
 	.event = direct_event_next,
 	.event_seen = direct_event_seen,
 	.generation = direct_generation,
+	.buffers = direct_buffers,
 	.close = direct_close,
 	.forked = direct_forked,
 };

@@ -124,6 +124,7 @@ static int inproc_thread_serve(void *arg)
 	if (!unit)
 		return -ENOENT;
 	snprintf(a->h->cls, sizeof(a->h->cls), "%s", auf_unit_class(unit)->name);
+	config.cls = a->h->cls;
 	err = au_chan_server_open(&config, &p->server);
 	if (err == 0)
 		atomic_fetch_add(&p->refs, 1);
@@ -182,6 +183,7 @@ static const struct handle_ops inproc_thread_ops = {
 	.event = chan_handle_event,
 	.event_seen = chan_handle_event_seen,
 	.generation = chan_handle_generation,
+	.buffers = chan_handle_buffers,
 	.close = inproc_thread_close,
 	.forked = inproc_thread_forked,
 };

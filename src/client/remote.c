@@ -457,6 +457,7 @@ static const struct handle_ops remote_ops = {
 	.event = chan_handle_event,
 	.event_seen = chan_handle_event_seen,
 	.generation = chan_handle_generation,
+	.buffers = chan_handle_buffers,
 	.close = remote_close,
 	.forked = remote_forked,
 };

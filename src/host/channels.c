@@ -116,6 +116,7 @@ static int channel_serve(struct host *host, struct host_channel *ch)
 	}
 	close(ch->pool_fd);
 	ch->pool_fd = -1;
+	config.cls = auf_unit_class(unit)->name;
 	return au_chan_server_open(&config, &ch->server);
 }
 
