@@ -218,6 +218,23 @@ def test_all_ones(rig, start):
     rig.wait_for(lambda: rig.row(unit)["state"] == "gone", 10, "gone")
 
 
+def test_gives_up_and_comes_back(rig, start):
+    """A reset that fails: the driver ends, another one begins when the device is well, nobody notices."""
+    ctl = start("--size", "16M")
+    unit = disk(rig, "process", ctl)
+    child = subprocess.Popen([rig.build / "bin/auriga", "bench", "block", "--verify", "--json", "--time", "8", unit],
+                             stdout=subprocess.PIPE, text=True)
+    rig.wait_for(lambda: moved(ctl) > 1000, 5, "progress")
+    first = rig.info(unit)["generation"]
+    ctl.fault("never-ready")
+    ctl.fault("cfs")
+    rig.wait_for(lambda: "the driver gives up" in (rig.rundir / "aurigad.log").read_text(), 10, "a verdict")
+    ctl.fault("clear")
+    out, _ = child.communicate(timeout=30)
+    check(json.loads(out))
+    assert rig.info(unit)["generation"] > first and ctl.stats()["stray_dma"] == 0
+
+
 def test_never_ready(rig, start):
     """A controller that does not get ready: one clear reason."""
     ctl = start("--size", "8M")

@@ -66,7 +66,7 @@ static void chip_post(unsigned int qid, uint32_t dw0, uint16_t sqid, uint16_t ci
 
 	cqe->dw0 = dw0;
 	cqe->end = q->head | (uint64_t)sqid << 16 | (uint64_t)cid << 32 |
-		   (uint64_t)(status << 1 | q->phase) << 48;
+		   (uint64_t)((uint32_t)status << 1 | q->phase) << 48;
 	if (++q->tail == q->size) {
 		q->tail = 0;
 		q->phase ^= 1;
