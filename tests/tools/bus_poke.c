@@ -222,6 +222,30 @@ static int watch(void)
 	return get(UART_SCR) == 0xff ? 0 : fail("it reads as if it were there");
 }
 
+/* Take the decoding of memory away from below a mapped BAR: reads end in SIGBUS, if not guarded. */
+static int undecoded(void)
+{
+	volatile uint32_t *bar = au_bus_mapped(&bus->regions[0], 0, 4);
+	uint64_t command;
+
+	if (!bar || *bar == 0xffffffff)
+		return fail("BAR 0 is not mapped, or the device is dead");
+	if (bus->ops->read(bus, AU_BUS_REGION_CONFIG, 4, 2, &command) ||
+	    bus->ops->write(bus, AU_BUS_REGION_CONFIG, 4, 2, command & ~2ull, false))
+		return fail("the command register cannot be written");
+	if (*bar != 0xffffffff)
+		return fail("it still answers");
+	*bar = 1;
+	bus->ops->attend(bus);
+	if (!bus->gone)
+		return fail("nobody said that it is gone");
+	printf("%s\n", bus->why);
+	return bus->ops->read(bus, AU_BUS_REGION_CONFIG, 0, 2, &command) == -19 &&
+			       command == 0xffff && bar[1] == 0xffffffff
+		       ? 0
+		       : fail("it is not gone altogether");
+}
+
 int main(int argc, char **argv)
 {
 	const char *timeout = getenv("BUS_TIMEOUT_MS");
@@ -230,7 +254,8 @@ int main(int argc, char **argv)
 	int fds[AU_BUS_FDS], result;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: bus_poke ADDRESS info|loopback|measure [ROUNDS]|watch\n");
+		fprintf(stderr,
+			"usage: bus_poke ADDRESS info|loopback|measure [ROUNDS]|undecoded|watch\n");
 		return 2;
 	}
 	if (au_bus_open(argv[1], 1000, &session, fds, error, sizeof(error))) {
@@ -248,6 +273,8 @@ int main(int argc, char **argv)
 		result = loopback();
 	else if (strcmp(argv[2], "measure") == 0)
 		result = measure(argc > 3 ? (unsigned int)strtoul(argv[3], NULL, 10) : 1000);
+	else if (strcmp(argv[2], "undecoded") == 0)
+		result = undecoded();
 	else
 		result = watch();
 	bus->ops->close(bus);
