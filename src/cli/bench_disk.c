@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DISK_ERRORS_MAX 1000u /* a disk that fails everything is not worth the time */
+/* Where a place more for data costs little. */
+#define DISK_DEPTH_SMALL 64u
+#define DISK_ERRORS_MAX	 1000u /* a disk that fails everything is not worth the time */
 
 atomic_bool disk_stop;
 
@@ -36,7 +38,7 @@ static inline uint64_t disk_block(struct disk_lane *lane)
 {
 	uint64_t index;
 
-	if (lane->plan->random)
+	if (lane->jump)
 		return (uint64_t)(((unsigned __int128)disk_random(lane) * lane->blocks) >> 64);
 	index = lane->next++;
 	if (lane->next == lane->blocks)
@@ -46,7 +48,7 @@ static inline uint64_t disk_block(struct disk_lane *lane)
 
 static inline void disk_submit(struct disk_lane *lane, struct disk_job *job, uint64_t now)
 {
-	unsigned int writes = lane->plan->writes;
+	unsigned int writes = lane->writes;
 	uint64_t index = disk_block(lane);
 	int rc;
 
@@ -57,7 +59,7 @@ static inline void disk_submit(struct disk_lane *lane, struct disk_job *job, uin
 	if (__builtin_expect(lane->verify != NULL, 0))
 		disk_verify_begin(lane->verify, job, index);
 	else
-		job->io.arg[0] = (lane->first + index) * lane->plan->block;
+		job->io.arg[0] = (lane->first + index) * lane->block;
 	job->start = now;
 	lane->left--;
 	rc = au_submit(lane->handle, &job->io);
@@ -126,22 +128,28 @@ static void __attribute__((noinline)) disk_loop(struct disk_lane *lane)
 static int disk_prepare(struct disk_lane *lane)
 {
 	const struct disk_plan *plan = lane->plan;
-	size_t each = (plan->block + 4095ul) & ~4095ul;
+	size_t size = 0, used = 0;
+	char *data = au_buffers(lane->handle, &size);
 
 	lane->jobs = calloc(plan->depth, sizeof(*lane->jobs));
-	lane->data = aligned_alloc(4096, each * plan->depth);
+	lane->data = aligned_alloc(4096, (plan->block + 4095ul) & ~4095ul);
 	if (plan->verify)
 		lane->verify = disk_verify_new(lane);
-	if (!lane->jobs || !lane->data || (plan->verify && !lane->verify))
+	if (!lane->jobs || !lane->data || !data || (plan->verify && !lane->verify))
 		return -ENOMEM;
-	memset(lane->data, 0x5a, each * plan->depth);
-	for (unsigned int i = 0; i < plan->depth; i++)
+	for (unsigned int i = 0; i < plan->depth; i++, used += plan->block) {
+		/* One that does not fit may have its data elsewhere, and is copied. */
+		bool fits = size - used >= plan->block;
+
+		if (!fits && i + 1 < plan->depth)
+			return -ENOMEM;
 		lane->jobs[i] = (struct disk_job){
 			.io = { .length = plan->block,
-				.data = lane->data + i * each,
+				.data = fits ? data + used : lane->data,
 				.done = disk_done },
 			.lane = lane,
 		};
+	}
 	return 0;
 }
 
@@ -195,7 +203,7 @@ static bool disk_open(struct disk_lane *lane)
 		.abi = AU_CLIENT_ABI,
 		/* Lanes that run one driver between them take turns. */
 		.flags = plan->lanes > 1 && strstr(plan->target, ",poll=app") ? AU_OPEN_SHARED : 0,
-		.depth = plan->depth,
+		.depth = plan->depth < DISK_DEPTH_SMALL ? plan->depth + 1 : plan->depth,
 		.buffer_size = plan->block,
 	};
 	int rc = au_open(plan->target, &options, &lane->handle);
@@ -225,6 +233,9 @@ void *disk_run(void *arg)
 	bool open;
 
 	lane->random = 0x9e3779b97f4a7c15u * (lane->number + 1);
+	lane->writes = plan->writes;
+	lane->block = plan->block;
+	lane->jump = plan->random;
 	open = disk_open(lane);
 	atomic_store(&lane->ready, true);
 	if (open) {

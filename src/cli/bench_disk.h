@@ -48,6 +48,8 @@ struct disk_job {
 
 /**
  * struct disk_lane - a thread with a handle of its own.
+ * @data: for one request; the others are in the handle's own buffers, so that nothing is copied.
+ * @writes, @block, @jump: of the plan, where they are at hand.
  * @blocks: requests go to so many blocks from @first on.
  * @ready: it is open, or has failed: its time begins.
  * @left: requests that are still to be submitted.
@@ -62,6 +64,9 @@ struct disk_lane {
 	struct disk_job *jobs;
 	char *data;
 	struct disk_verify *verify;
+	unsigned int writes;
+	uint32_t block;
+	bool jump;
 	uint64_t random;
 	uint64_t first, blocks, next;
 	uint64_t left;

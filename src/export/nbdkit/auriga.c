@@ -264,12 +264,9 @@ static int nbd_pread(void *handle, void *data, uint32_t count, uint64_t offset, 
 static int nbd_pwrite(void *handle, const void *data, uint32_t count, uint64_t offset,
 		      uint32_t flags)
 {
-	int rc = share_move(nbd_of(handle), AU_BLOCK_WRITE, (void *)(uintptr_t)data, count, offset,
-			    0);
-
-	if (rc == 0)
-		rc = nbd_settle(nbd_of(handle), flags);
-	return nbd_end(rc, "write", count, offset);
+	return nbd_end(share_move(nbd_of(handle), AU_BLOCK_WRITE, (void *)(uintptr_t)data, count,
+				  offset, flags & NBDKIT_FLAG_FUA ? AU_BLOCK_FUA : 0),
+		       "write", count, offset);
 }
 
 static int nbd_flush(void *handle, uint32_t flags)
