@@ -48,6 +48,7 @@ static int controller_alloc(struct nvme *n)
 		return 0;
 	n->page_shift = 12 + CAP_MPSMIN(n->cap);
 	page = 1u << n->page_shift;
+	n->page_mask = page - 1;
 	while (size <= n->depth && size * 2 <= CAP_MQES(n->cap))
 		size *= 2;
 	if (n->depth >= size)
@@ -204,7 +205,7 @@ static uint32_t identify_transfer(const struct nvme *n, uint8_t mdts)
 
 static int identify_take(struct nvme *n, uint16_t status, uint32_t dw0)
 {
-	const uint8_t *id = n->data.cpu;
+	const uint8_t *id = n->answer;
 	uint32_t oaes = nvme_get32(id + ID_OAES);
 	uint16_t oacs = nvme_get16(id + ID_OACS), oncs = nvme_get16(id + ID_ONCS);
 

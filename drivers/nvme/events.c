@@ -64,7 +64,7 @@ static int log_begin(struct nvme *n)
 
 static int log_take(struct nvme *n, uint16_t status, uint32_t dw0)
 {
-	uint8_t warning = *(const uint8_t *)n->data.cpu;
+	uint8_t warning = n->answer[0];
 
 	if (status || n->log != LOG_HEALTH)
 		return 0;

@@ -2,30 +2,33 @@
 /* The way of a request: into the submission queue, and out of the completion queue. */
 #include "nvme.h"
 
-/*
- * Where the data are [4.3]: the first page, then the second, or a list of all others. They are one
- * piece for the device, so that this is arithmetic.
- */
-static inline void io_data(struct nvme *n, struct nvme_sqe *sqe, uint32_t index,
-			   const struct au_request *req)
-{
-	uint32_t page = 1u << n->page_shift;
-	uint32_t first = page - ((uint32_t)req->dma & (page - 1));
-	uint64_t next = req->dma + first, end = req->dma + req->length;
-	uint64_t *list;
+/* Nothing is read back from the queue's memory: the device can write there. */
 
-	sqe->prp1 = req->dma;
-	sqe->prp2 = 0;
-	if (likely(req->length <= first))
-		return;
+/* Data of more than one page: the second, or a list of all others [4.3]. */
+static void __attribute__((noinline))
+io_data_more(struct nvme *n, struct nvme_sqe *sqe, uint32_t index, const struct au_request *req)
+{
+	uint32_t page = n->page_mask + 1;
+	uint64_t next = (req->dma | n->page_mask) + 1, end = req->dma + req->length;
+	uint64_t *list = (uint64_t *)((char *)n->lists.cpu + index * NVME_LIST_BYTES);
+
 	if (end - next <= page) {
 		sqe->prp2 = next;
 		return;
 	}
-	list = (uint64_t *)((char *)n->lists.cpu + index * NVME_LIST_BYTES);
 	sqe->prp2 = n->lists.addr + index * NVME_LIST_BYTES;
 	for (; next < end; next += page)
 		*list++ = next;
+}
+
+/* Where the data are. They are one piece for the device, so that this is arithmetic. */
+static inline void io_data(struct nvme *n, struct nvme_sqe *sqe, uint32_t index,
+			   const struct au_request *req)
+{
+	sqe->prp1 = req->dma;
+	sqe->prp2 = 0;
+	if (unlikely(((uint32_t)req->dma & n->page_mask) + req->length > n->page_mask + 1))
+		io_data_more(n, sqe, index, req);
 }
 
 /* What is neither a read nor a write. */

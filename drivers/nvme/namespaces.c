@@ -28,7 +28,7 @@ int nvme_list_begin(struct nvme *n)
 
 int nvme_list_take(struct nvme *n, uint16_t status, uint32_t dw0)
 {
-	const uint8_t *list = n->data.cpu;
+	const uint8_t *list = n->answer;
 	uint32_t before = 0;
 
 	if (status) {
@@ -168,7 +168,7 @@ int nvme_namespace_take(struct nvme *n, uint16_t status, uint32_t dw0)
 
 	/* One that has gone since the list was made is refused. */
 	if (!status)
-		namespace_found(n, nsid, n->data.cpu);
+		namespace_found(n, nsid, n->answer);
 	return NVME_REPEAT;
 }
 

@@ -106,7 +106,8 @@ struct nvme_command {
  * @limit_ms: 0: what the controller asks for, CAP.TO.
  * @begin: start it; NVME_SKIP: there is nothing to do.
  * @check: whether it is done; NULL: when the admin command that begin() sent is answered.
- * @take: the answer; NULL: any status but success is a failure. NVME_REPEAT: begin once more.
+ * @take: the answer, its data in nvme.answer; NULL: any status but success is a failure.
+ * NVME_REPEAT: begin once more.
  */
 struct nvme_step {
 	const char *name;
@@ -125,7 +126,7 @@ struct nvme {
 	uint32_t mask; /* of a command's identifier: its slot */
 	bool live;     /* I/O commands may be sent */
 	bool odd;      /* gone, or a namespace is leaving: look closer */
-	uint32_t page_shift;
+	uint32_t page_mask;
 	struct au_dma lists;
 	struct au_request *waiting, **waiting_end; /* for a slot, linked by driver[0] */
 	const struct nvme_step *step;		   /* NULL: none */
@@ -147,6 +148,7 @@ struct nvme {
 
 	/* of the controller */
 	uint64_t cap;
+	uint32_t page_shift;
 	uint32_t version;
 	uint32_t limit_ms;
 	uint32_t max_transfer;
@@ -184,6 +186,7 @@ struct nvme {
 	bool gone; /* set from any thread */
 
 	uint16_t free[NVME_ENTRIES_MAX];
+	uint8_t answer[4096]; /* a copy of data, for take() */
 	struct nvme_slot slots[NVME_ENTRIES_MAX];
 };
 

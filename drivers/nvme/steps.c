@@ -58,8 +58,12 @@ static int step_check(struct nvme *n, const struct nvme_step *step)
 		return -AU_EPROTO;
 	if (!n->answered)
 		return NVME_AGAIN;
-	if (step->take)
+	if (step->take) {
+		/* Checked and used is a copy, which the device cannot change. */
+		__builtin_memcpy(n->answer, n->data.cpu, sizeof(n->answer));
+		au_dma_rmb();
 		return step->take(n, n->answer_status, n->answer_dw0);
+	}
 	if (!n->answer_status)
 		return 0;
 	au_log(n->dev, AU_LOG_ERROR, "%s: the controller refuses, status 0x%x", step->name,

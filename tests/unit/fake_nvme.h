@@ -126,15 +126,20 @@ static uint16_t chip_io(const struct nvme_sqe *cmd)
 	return 0;
 }
 
+static void chip_text(uint8_t *at, const char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		at[i] = (uint8_t)(i < strlen(text) ? text[i] : ' ');
+}
+
 static void chip_identify(const struct nvme_sqe *cmd)
 {
 	uint8_t *p = chip_memory(cmd->prp1, 4096);
 
 	memset(p, 0, 4096);
 	if (cmd->cdw10 == CNS_CONTROLLER) {
-		memcpy(p + ID_SN, "S1                  ", 20);
-		memset(p + ID_MN, ' ', 40);
-		memcpy(p + ID_MN, "chip", 4);
+		chip_text(p + ID_SN, "S1", 20);
+		chip_text(p + ID_MN, "chip", 40);
 		p[ID_MDTS] = chip.mdts;
 		p[ID_OAES + 1] = 1;
 		memcpy(p + ID_OACS, &chip.oacs, 2);
