@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fairness TARGET [SECONDS]: how long requests of a client that has one at a time take, alone and
- * beside a client that keeps 128 in flight. The two phases take turns. Prints JSON; exit status 1 if
- * the 99th percentile is more than ten times the quiet one.
+ * beside a client that keeps 128 in flight. The two phases take turns. Prints JSON; exit status 1
+ * if the 99th percentile is more than ten times the quiet one.
  */
 #include "auriga/auriga.h"
 

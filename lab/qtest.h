@@ -56,7 +56,6 @@ struct qtest {
 /** qtest_init - take over the connected non-blocking stream @fd. */
 void qtest_init(struct qtest *q, int fd);
 
-
 /** qtest_submit - queue an access, copying @op. When QEMU is gone, completes it before returning.
  */
 void qtest_submit(struct qtest *q, const struct qtest_op *op);

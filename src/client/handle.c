@@ -432,6 +432,7 @@ int au_wait(struct au_handle *handle, struct au_io *io)
 	if (rc)
 		return rc;
 	io->done = handle_wait_done;
+	/* cppcheck-suppress autoVariables ; it is put back before this returns */
 	io->user = &wait;
 	rc = handle_wait(handle, io, &wait);
 	handle_wait_end(handle);
