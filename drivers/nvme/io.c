@@ -175,13 +175,17 @@ io_failed(struct nvme *n, struct nvme_slot *slot, uint16_t status)
 	bool again;
 	int err = nvme_status(status, slot->req->op, &again);
 
+	if (au_request_is_canceled(slot->req)) {
+		again = false;
+		err = -AU_ECANCELED;
+	}
 	if (again && !(status & STATUS_DNR) && slot->tries < NVME_TRIES && !n->gone) {
 		/* Without a queue it waits for nvme_io_resubmit(). */
 		if (n->live)
 			io_again(n, slot);
 		return;
 	}
-	if (slot->late && (status & STATUS_CODE) == STATUS_ABORT_REQUESTED)
+	if (slot->late && (status & STATUS_CODE) == STATUS_ABORT_REQUESTED && err == -AU_EIO)
 		err = -AU_ETIMEDOUT;
 	io_end(n, slot, err, status);
 }
@@ -291,8 +295,11 @@ void nvme_io_resubmit(struct nvme *n)
 	for (uint32_t i = 0; i < n->depth; i++) {
 		struct nvme_slot *slot = &n->slots[i];
 
-		if ((slot->key & NVME_BUSY) && slot->tries != NVME_UNSENT &&
-		    slot->tries >= NVME_TRIES)
+		if (!(slot->key & NVME_BUSY))
+			continue;
+		if (au_request_is_canceled(slot->req))
+			io_end(n, slot, -AU_ECANCELED, 0);
+		else if (slot->tries != NVME_UNSENT && slot->tries >= NVME_TRIES)
 			io_end(n, slot, slot->late ? -AU_ETIMEDOUT : -AU_EIO, 0);
 	}
 	n->live = true;

@@ -188,6 +188,27 @@ def test_never_an_answer(rig, start, form):
     rig.auriga("block", "read", "--offset", "8192", "--length", "4096", unit)
 
 
+def test_clients_die_with_dma_in_flight(rig, start):
+    """What is late for a client that was killed never reaches another's memory; nobody else notices."""
+    ctl = start("--size", "16M")
+    unit = disk(rig, "process", ctl)
+    ctl.fault("read-late=100,every=20")
+    bench_of = [rig.build / "bin/auriga", "bench", "block", "--json", "--qd", "16"]
+    other = subprocess.Popen([*bench_of, "--verify", "--time", "8", unit], stdout=subprocess.PIPE, text=True)
+    rig.wait_for(lambda: moved(ctl) > 100, 5, "progress")
+    generation = rig.info(unit)["generation"]
+    for _ in range(6):
+        victim = subprocess.Popen([*bench_of, "--rw", "randread", "--time", "60", unit], stdout=subprocess.DEVNULL)
+        seen = moved(ctl)
+        rig.wait_for(lambda least=seen + 200: moved(ctl) > least, 5, "progress")
+        victim.kill()
+        victim.wait()
+    out, _ = other.communicate(timeout=30)
+    check(json.loads(out))
+    assert ctl.stats()["stray_dma"] == 0
+    assert rig.info(unit)["generation"] == generation
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_fatal_status(rig, start, form):
     """CSTS.CFS in the middle: a reset, and nobody notices."""

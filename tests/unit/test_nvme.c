@@ -606,6 +606,27 @@ static void test_cancel(void **state)
 	expect(0, 0);
 }
 
+static void test_canceled_is_not_sent_again(void **state)
+{
+	up();
+	chip.hold_io = 2;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	send(1, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	assert_int_equal(auf_cancel(fw.handle, 0, 0), 0);
+	assert_int_equal(auf_cancel(fw.handle, 1, 1), 0);
+	pass(1150);
+	assert_int_equal(chip.aborts, 2);
+	/* one is aborted, the other ends with new queues */
+	chip_post(1, 0, 1, chip.held[0].cid, STATUS_ABORT_REQUESTED);
+	pass(2);
+	expect(0, -AU_ECANCELED);
+	pass(1100);
+	expect(1, -AU_ECANCELED);
+	assert_int_equal(chip.ios, 2);
+	assert_int_equal(chip.admins[ADMIN_DELETE_SQ], 1);
+}
+
 static void test_events_do_not_time_out(void **state)
 {
 	up();
@@ -718,6 +739,7 @@ int main(void)
 		TEST(test_gives_up),
 		TEST(test_never_answered),
 		TEST(test_cancel),
+		TEST(test_canceled_is_not_sent_again),
 		TEST(test_events_do_not_time_out),
 		TEST(test_resize),
 		TEST(test_namespace_goes_and_comes),
