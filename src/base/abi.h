@@ -34,8 +34,8 @@ struct au_abi_type {
 extern const struct au_abi_type au_abi_driver, au_abi_irq_config, au_abi_queue_config,
 	au_abi_unit_config, au_abi_poller_config, au_abi_serial_ops, au_abi_serial_config,
 	au_abi_block_config; /* by drivers */
-extern const struct au_abi_type au_abi_open_options, au_abi_serial_line,
-	au_abi_serial_counters, au_abi_block_info; /* by applications */
+extern const struct au_abi_type au_abi_open_options, au_abi_serial_line, au_abi_serial_counters,
+	au_abi_block_info; /* by applications */
 
 /**
  * au_abi_take - check a structure that was given, and copy it.

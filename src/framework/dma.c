@@ -163,10 +163,11 @@ int au_dma_alloc(struct au_device *dev, uint64_t size, uint64_t align, struct au
 
 void au_dma_free(struct au_device *dev, struct au_dma *dma)
 {
-	uint64_t offset = (uint64_t)((uint8_t *)dma->cpu - dev->dma.arena);
+	uint64_t offset;
 
 	if (!dma->cpu)
 		return;
+	offset = (uint64_t)((uint8_t *)dma->cpu - dev->dma.arena);
 	au_list_for_each_safe (node, &dev->dma.blocks) {
 		struct dma_block *block = AU_CONTAINER(node, struct dma_block, node);
 
