@@ -218,7 +218,7 @@ static int note_retain(struct note_parser *p, char *rest)
 	if (times && strlen(times) >= sizeof(p->note->retain_param))
 		return note_bad(p, "'retain' names no parameter");
 	if (times)
-		strcpy(p->note->retain_param, times);
+		memcpy(p->note->retain_param, times, strlen(times) + 1);
 	p->retain_seen = true;
 	p->note->retain_version = (uint32_t)value;
 	return 0;

@@ -16,7 +16,7 @@ uint64_t au_os_now_ns(void)
 
 void au_os_sleep_ms(uint32_t ms)
 {
-	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l };
+	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 
 	while (nanosleep(&left, &left) != 0)
 		;

@@ -185,9 +185,9 @@ static void block_watch(const struct disk_plan *plan, struct disk_lane *lanes)
 		struct timespec until;
 
 		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += BLOCK_LOOK_US * 1000l;
-		if (until.tv_nsec >= 1000000000l) {
-			until.tv_nsec -= 1000000000l;
+		until.tv_nsec += BLOCK_LOOK_US * 1000L;
+		if (until.tv_nsec >= 1000000000L) {
+			until.tv_nsec -= 1000000000L;
 			until.tv_sec++;
 		}
 		if (!plan->count && plan->seconds < 0.5)

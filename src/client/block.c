@@ -25,6 +25,10 @@ static int block_most(struct au_handle *h, uint32_t *most)
 		rc = au_block_info(h, &info);
 		if (rc)
 			return rc;
+		/* The host is not trusted. */
+		if (info.block_size == 0 || info.max_transfer == 0)
+			return client_fail(-EPROTO, "%s: its host says nonsense about the disk",
+					   h->unit);
 		h->block_most = h->buffer_size - h->buffer_size % info.block_size;
 		if (h->block_most > info.max_transfer)
 			h->block_most = info.max_transfer;
@@ -85,6 +89,8 @@ static int block_range(struct au_handle *h, uint16_t op, uint64_t offset, uint64
 	struct au_block_info info = { .size = sizeof(info), .abi = 1 };
 	int rc = au_block_info(h, &info);
 
+	if (rc == 0 && info.max_range == 0)
+		rc = client_fail(-EPROTO, "%s: its host says nonsense about the disk", h->unit);
 	while (rc == 0 && length) {
 		struct au_io io = {
 			.op = op,

@@ -436,8 +436,9 @@ int au_wait(struct au_handle *handle, struct au_io *io)
 	io->user = &wait;
 	rc = handle_wait(handle, io, &wait);
 	handle_wait_end(handle);
+	/* It is complete: it is the application's, which may have freed it. */
 	if (wait.complete)
-		return wait.status;
+		return wait.status; /* NOLINT(clang-analyzer-core.StackAddressEscape) */
 	io->done = wait.done;
 	io->user = wait.user;
 	return rc;

@@ -109,7 +109,7 @@ static int nbd_greets(const struct nbd *n)
 {
 	/* Client flags 1 (fixed newstyle), then "IHAVEOPT", option 2 (abort), without data. */
 	static const char leave[] = "\0\0\0\1IHAVEOPT\0\0\0\2\0\0\0";
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { 0 };
 	socklen_t length = sizeof(address);
 	struct timeval patience = { .tv_sec = 1 };
 	char greeting[NBD_GREETING];
@@ -260,7 +260,7 @@ static void nbd_end(struct nbd *n)
 		kill(n->child, SIGTERM);
 		waitpid(n->child, NULL, 0);
 	}
-	if (n->bound)
+	if (n->bound && n->path)
 		unlink(n->path);
 	if (n->listener >= 0)
 		close(n->listener);
