@@ -797,6 +797,7 @@ def cpu_ticks(pid):
     return int(fields[11]) + int(fields[12])
 
 
+@pytest.mark.idle
 def test_an_idle_lab_uses_no_cpu(lab, uart):
     irq = Irq()
     uart.set_irqs(vfu.DATA_EVENTFD | vfu.TRIGGER, fds=[irq.fd])
@@ -808,6 +809,7 @@ def test_an_idle_lab_uses_no_cpu(lab, uart):
         {"guardian": True, "bridge": True, "qemu": True}
 
 
+@pytest.mark.idle
 def test_a_dead_machine_uses_no_cpu_either(lab, uart):
     lab.fault("kill")
     wait_until(lambda: uart.r8(0, LSR) == 0xFF)

@@ -665,6 +665,7 @@ def cpu_ticks(pid):
     return int(fields[11]) + int(fields[12])
 
 
+@pytest.mark.idle
 def test_an_idle_lab_with_maps_uses_no_cpu(rundir):
     with Lab(rundir, *NVME, *EDU) as lab, lab.vfu("nvme0") as v:
         mem = mem_of()

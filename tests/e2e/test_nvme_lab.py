@@ -342,6 +342,7 @@ def test_shadow_doorbells(ctl, host):
     host.queue().call(nvme.FLUSH, nsid=1)
 
 
+@pytest.mark.idle
 def test_rests(ctl, host):
     """After a second without work it hardly uses the processor, and is there when work comes."""
     def ticks():
