@@ -17,7 +17,8 @@ import pytest
 import vfu
 from vfu import CONFIG, Irq, Lab, gone, wait_until
 
-pytestmark = pytest.mark.sanitize
+# Half a minute, and drivers that use all of it have tests of their own: for the long form.
+pytestmark = [pytest.mark.sanitize_long, pytest.mark.soak]
 
 INTX, MSI, MSIX = 0, 1, 2
 MIB = 1 << 20

@@ -156,7 +156,7 @@ def test_media_error_once(rig, start, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("fault", ["wrong-cid,every=5000", "duplicate,every=5000", "reorder,every=3",
+@pytest.mark.parametrize("fault", ["wrong-cid,every=2000", "duplicate,every=2000", "reorder,every=3",
                                    "lost-interrupt,every=7", "late=20,every=500",
                                    "status=0x006,every=100"])
 def test_what_is_wrong_is_survived(rig, start, form, fault):
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_survived(rig, start, form, fault):
     ctl = start("--size", "16M")
     unit = disk(rig, form, ctl)
     ctl.fault(fault)
-    check(bench(rig, unit, "--verify", "--count", "20000"), 20000)
+    check(bench(rig, unit, "--verify", "--count", "10000"), 10000)
     assert sum(ctl.stats()["faults"].values()) > 3 and ctl.stats()["stray_dma"] == 0
 
 
@@ -302,7 +302,9 @@ def dma_faults(rig):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("params", [{}, {"polled": 1}, {"shadow": 0}], ids=["plain", "polled", "bells"])
+@pytest.mark.parametrize("params", [{}, *(pytest.param(p, marks=pytest.mark.soak)
+                                        for p in ({"polled": 1}, {"shadow": 0}))],
+                         ids=["plain", "polled", "bells"])
 def test_qemu(rig, qemu, form, params):
     unit = target(rig, form, qemu["ram"], **params)
     assert info(rig, unit)["model"] == "QEMU NVMe Ctrl"
@@ -348,8 +350,8 @@ def check_kills(rig, controller, seconds, interval, **params):
 @pytest.mark.parametrize("params", [{}, pytest.param({"shadow": 0, "polled": 1}, marks=pytest.mark.soak)],
                          ids=["plain", "polled"])
 def test_no_write_gets_older(rig, start, params):
-    """The host dies every 0.3 s for 8 s: no error, and each block as it was acknowledged."""
-    check_kills(rig, start("--size", "64M"), 8, 0.3, **params)
+    """The host dies every 0.3 s for 4 s: no error, and each block as it was acknowledged."""
+    check_kills(rig, start("--size", "64M"), 4, 0.3, **params)
 
 
 @pytest.mark.soak

@@ -19,7 +19,7 @@ import vfu
 from nvme_host import PAGE, Controller, Host, Memory, Status
 from vfu import CONFIG, DATA_EVENTFD, DATA_NONE, TRIGGER, UNMASK, Irq, Vfu, wait_until
 
-pytestmark = pytest.mark.sanitize
+pytestmark = pytest.mark.sanitize_long
 
 BLOCK = 512
 ALL = 0xFFFFFFFF
