@@ -301,23 +301,12 @@ static void update_status(struct guardian *g)
 /* The bridge answers, on the same connection: the guardian waits for nobody. */
 static void hand_on(struct guardian *g, const char *line, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)line, .iov_len = strlen(line) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	struct iovec part = { .iov_base = (void *)(uintptr_t)line, .iov_len = strlen(line) };
+	ssize_t n = lab_send_fd(g->to_bridge, &part, 1, fd, MSG_DONTWAIT);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	if (sendmsg(g->to_bridge, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		dprintf(fd, "{\"error\":\"the bridge takes no commands: %s\"}\n", strerror(errno));
+	if (n < 0)
+		dprintf(fd, "{\"error\":\"the bridge takes no commands: %s\"}\n",
+			strerror((int)-n));
 }
 
 static void serve_control(struct guardian *g)

@@ -51,26 +51,12 @@ static json_t *read_message(struct qmp *q, uint64_t deadline)
 
 static int send_command(struct qmp *q, const char *text, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec part = { .iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text) };
+	ssize_t n = lab_send_fd(q->src.fd, &part, 1, fd, 0);
 
-	if (fd >= 0) {
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = sizeof(control.bytes);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	if (sendmsg(q->src.fd, &msg, MSG_NOSIGNAL) < 0 ||
-	    send(q->src.fd, "\n", 1, MSG_NOSIGNAL) < 0)
-		return -errno;
-	return 0;
+	if (n < 0)
+		return (int)n;
+	return send(q->src.fd, "\n", 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static char *make_command(const char *command, json_t *args)

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -33,6 +34,14 @@ int lab_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3))
  * @size: size of @buf.
  */
 void lab_msg_capture(char *buf, size_t size);
+
+/**
+ * lab_send_fd - send @parts as one message, with a descriptor beside it.
+ * @fd: -1: none.
+ * @flags: of sendmsg(); MSG_NOSIGNAL is added.
+ * Return: the bytes that went, or a negative errno.
+ */
+ssize_t lab_send_fd(int sock, const struct iovec *parts, size_t count, int fd, int flags);
 
 /** struct lab_buf - a growable run of bytes, read at @head and written at @tail. */
 struct lab_buf {

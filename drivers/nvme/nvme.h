@@ -199,7 +199,6 @@ struct nvme {
 
 /** nvme_queue_alloc - memory for @size entries, and what does not change. */
 int nvme_queue_alloc(struct nvme *n, struct nvme_queue *q, uint32_t id, uint32_t size);
-void nvme_queue_free(struct nvme *n, struct nvme_queue *q);
 /** nvme_queue_reset - empty; the device must have let go of it. */
 void nvme_queue_reset(struct nvme_queue *q);
 /** nvme_queue_shadow - doorbells in memory from now on, or not. */

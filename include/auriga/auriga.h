@@ -135,7 +135,8 @@ AU_API int au_submit(struct au_handle *handle, struct au_io *io);
  * in every placement. Data that lie elsewhere are copied as before, but for one request at a time:
  * others are refused with -EAGAIN. While a request is outstanding, a driver, also a hostile one,
  * can write to its data, and read them. The memory lives as long as the handle. Return: the memory,
- * zeroed at first; NULL: requests are outstanding, or there is no memory.
+ * zeroed at first; NULL: requests are outstanding, the depth is 1, or there is
+ * no memory.
  */
 AU_API void *au_buffers(struct au_handle *handle, size_t *size);
 

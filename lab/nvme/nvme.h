@@ -25,27 +25,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NVME_PAGE	    4096u
-#define NVME_IO_QUEUES	    127u /* at most; queue 0 is the admin queue */
-#define NVME_QUEUES	    (NVME_IO_QUEUES + 1)
-#define NVME_NAMESPACES	    32u
-#define NVME_MDTS_MAX	    8u /* 1 MiB */
-#define NVME_SEGS	    ((1u << NVME_MDTS_MAX) + 1)
-#define NVME_AERS	    4u
-#define NVME_FAULTS	    32u
-#define NVME_HELD	    4096u
-#define NVME_ERRORS	    64u
+#define NVME_PAGE	   4096u
+#define NVME_IO_QUEUES	   127u /* at most; queue 0 is the admin queue */
+#define NVME_QUEUES	   (NVME_IO_QUEUES + 1)
+#define NVME_NAMESPACES	   32u
+#define NVME_MDTS_MAX	   8u /* 1 MiB */
+#define NVME_SEGS	   ((1u << NVME_MDTS_MAX) + 1)
+#define NVME_AERS	   4u
+#define NVME_FAULTS	   32u
+#define NVME_HELD	   4096u
+#define NVME_ERRORS	   64u
 
 /* BAR 0: registers, doorbells, the MSI-X table and its pending bits, a page each. */
-#define NVME_BAR_SIZE	    0x4000u
-#define NVME_BAR_DOORBELLS  0x1000u
-#define NVME_BAR_TABLE	    0x2000u
-#define NVME_BAR_PBA	    0x3000u
-#define NVME_CONFIG_SIZE    4096u
-#define NVME_MSIX_CAP	    0x50
-#define NVME_EXP_CAP	    0x60
-#define NVME_PM_CAP	    0x40
-#define NVME_PM_D3(control) (((control)&3) == 3)
+#define NVME_BAR_SIZE	   0x4000u
+#define NVME_BAR_DOORBELLS 0x1000u
+#define NVME_BAR_TABLE	   0x2000u
+#define NVME_BAR_PBA	   0x3000u
+#define NVME_CONFIG_SIZE   4096u
+#define NVME_MSIX_CAP	   0x50
+#define NVME_EXP_CAP	   0x60
+#define NVME_PM_CAP	   0x40
 
 /** struct nvme_options - what the person who starts a controller can choose. */
 struct nvme_options {

@@ -69,24 +69,10 @@ bool nvme_session_output(struct nvme_session *s)
 static void send_with(struct nvme_session *s, const struct vfu_header *h, const void *payload,
 		      uint32_t size, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov[2] = { { (void *)(uintptr_t)h, sizeof(*h) },
-				{ (void *)(uintptr_t)payload, size } };
-	struct msghdr msg = { .msg_iov = iov,
-			      .msg_iovlen = 2,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	ssize_t n;
+	struct iovec parts[2] = { { (void *)(uintptr_t)h, sizeof(*h) },
+				  { (void *)(uintptr_t)payload, size } };
+	ssize_t n = lab_send_fd(s->src.fd, parts, 2, fd, MSG_DONTWAIT);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	n = sendmsg(s->src.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n != (ssize_t)(sizeof(*h) + size))
 		s->eof = true; /* 80 bytes that do not fit into an empty socket: it is gone */
 }

@@ -162,7 +162,7 @@ static void chan_unplace(struct au_chan *c, const struct au_chan_slot *s)
 
 size_t au_chan_claim(struct au_chan *chan)
 {
-	if (!chan->claimed && au_chan_outstanding(chan) != 0)
+	if (chan->depth < 2 || (!chan->claimed && au_chan_outstanding(chan) != 0))
 		return 0;
 	chan->claimed = true;
 	return chan_bounce(chan);

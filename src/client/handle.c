@@ -302,9 +302,10 @@ void *au_buffers(struct au_handle *handle, size_t *size)
 		return NULL;
 	buffers = handle->ops->buffers(handle, size);
 	if (!buffers)
-		client_say("%s: its buffers can be had while no request is outstanding, and while "
-			   "there is memory",
-			   handle->unit);
+		client_say(
+			"%s: its buffers can be had with a depth of 2 or more, while no request is "
+			"outstanding, and while there is memory",
+			handle->unit);
 	handle_leave(handle);
 	return buffers;
 }

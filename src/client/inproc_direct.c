@@ -277,7 +277,7 @@ static void *direct_buffers(struct au_handle *h, size_t *size)
 {
 	struct direct *p = h->direct;
 
-	if (!p->claimed && p->free_count != p->mask + 1)
+	if (p->mask == 0 || (!p->claimed && p->free_count != p->mask + 1))
 		return NULL;
 	if (!p->pool.base &&
 	    inproc_pool_make(&p->pool, "auriga-pool", (size_t)(p->mask + 1) * p->buffer_size) != 0)

@@ -136,7 +136,6 @@ int auf_wheel_next(const struct au_lane *lane);
 #define REQ_SOLO       0x0400u /* it is running alone */
 #define REQ_PARKED     0x0800u /* it waits in the class */
 #define REQ_VERIFIED   0x1000u /* the verifier wants to see everything */
-#define REQ_REQUEUED   0x2000u
 
 struct auf_request {
 	struct au_request pub;

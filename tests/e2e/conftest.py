@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nvme_host import Controller
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -44,3 +46,16 @@ def auriga(build, rundir):
         options = {"capture_output": True, "text": True, "timeout": 30, **options}
         return subprocess.run([build / "bin/auriga", *map(str, arguments)], check=False, **options)
     return run
+
+
+@pytest.fixture
+def start(rundir):
+    """start(arguments...): a controller with these."""
+    running = []
+
+    def run(*args):
+        running.append(Controller(rundir, *args).__enter__())
+        return running[-1]
+    yield run
+    for controller in running:
+        controller.__exit__()

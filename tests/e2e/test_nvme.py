@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from disk import Killer, bench
-from nvme_host import Controller
 from rig import Rig
 
 MIB = 1 << 20
@@ -24,19 +23,6 @@ def rig(build, rundir):
     r = Rig(build, rundir)
     yield r
     r.close()
-
-
-@pytest.fixture
-def start(rundir):
-    """start(arguments...): a controller with these."""
-    running = []
-
-    def run(*args):
-        running.append(Controller(rundir, *args).__enter__())
-        return running[-1]
-    yield run
-    for controller in running:
-        controller.__exit__()
 
 
 def target(rig, form, address, name="disk0", **params):

@@ -16,26 +16,13 @@ import pytest
 
 import nvme_host as nvme
 import vfu
-from nvme_host import PAGE, Controller, Host, Memory, Status
+from nvme_host import PAGE, Host, Memory, Status
 from vfu import CONFIG, DATA_EVENTFD, DATA_NONE, TRIGGER, UNMASK, Irq, Vfu, wait_until
 
 pytestmark = pytest.mark.sanitize_long
 
 BLOCK = 512
 ALL = 0xFFFFFFFF
-
-
-@pytest.fixture
-def start(rundir):
-    """start(arguments...): a controller with these."""
-    running = []
-
-    def run(*args):
-        running.append(Controller(rundir, *args).__enter__())
-        return running[-1]
-    yield run
-    for controller in running:
-        controller.__exit__()
 
 
 @pytest.fixture

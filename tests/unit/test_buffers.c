@@ -148,6 +148,25 @@ static void test_not_while_outstanding(void **state)
 	au_close(h);
 }
 
+/* One place is needed for what lies elsewhere: of one place alone there is nothing to give. */
+static void test_depth_of_one(void **state)
+{
+	for (unsigned int t = 0; t < 2; t++) {
+		const struct au_open_options options = { .size = sizeof(options),
+							 .abi = AU_CLIENT_ABI,
+							 .depth = 1 };
+		struct au_block_info info = { .size = sizeof(info), .abi = 1 };
+		struct au_handle *h;
+		size_t size;
+
+		assert_int_equal(au_open(targets[t], &options, &h), 0);
+		assert_null(au_buffers(h, &size));
+		assert_non_null(strstr(au_errmsg(), "depth"));
+		assert_int_equal(au_block_info(h, &info), 0);
+		au_close(h);
+	}
+}
+
 /* Flags are the class': others are refused with a line. */
 static void test_flags(void **state)
 {
@@ -171,6 +190,7 @@ int main(void)
 		cmocka_unit_test(test_one_copy_at_a_time),
 		cmocka_unit_test(test_not_while_outstanding),
 		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_depth_of_one),
 	};
 
 	char path[512];
