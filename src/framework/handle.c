@@ -182,12 +182,13 @@ void auf_handle_recycle(struct auf_request *r)
 	memset(&r->pub, 0xdb, sizeof(r->pub));
 }
 
-static inline void handle_fill(struct auf_request *r, const struct auf_submit *s)
+static inline void handle_fill(const struct auf_handle *handle, struct auf_request *r,
+			       const struct auf_submit *s)
 {
 	memcpy(&r->pub.op, &s->op, 8);
 	memcpy(r->pub.arg, s->arg, sizeof(r->pub.arg));
 	r->pub.data = s->data;
-	r->pub.dma = (uint64_t)(uintptr_t)s->data + r->handle->dma_offset;
+	r->pub.dma = (uint64_t)(uintptr_t)s->data + handle->dma_offset;
 	r->tag = s->tag;
 	r->progress = s->progress;
 }
@@ -201,7 +202,7 @@ handle_submit_slow(struct auf_handle *handle, struct auf_request *r, const struc
 
 	if (auf_request_is(r) != REQ_FREE)
 		return -EBUSY;
-	handle_fill(r, s);
+	handle_fill(handle, r, s);
 	r->started = s->started;
 	r->done = s->done;
 	r->word &= REQ_VERIFIED;
@@ -238,9 +239,9 @@ int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit
 	r = handle->slots[slot];
 	if (unlikely((r->word | s->timeout_ms | s->suspect | s->flags) ||
 		     s->op - unit->plain_from > unit->plain_span ||
-		     !auf_unit_reaches(unit, s->arg[0], s->length)))
+		     (unit->bounded && !auf_unit_reaches(unit, s->arg[0], s->length))))
 		return handle_submit_slow(handle, r, s);
-	handle_fill(r, s);
+	handle_fill(handle, r, s);
 	if (unlikely(!auf_queue_try(unit->first, r)))
 		auf_queue_accept(unit->first, r);
 	return 0;

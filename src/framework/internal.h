@@ -313,6 +313,7 @@ struct au_unit {
 	struct au_queue *first; /* the default queue */
 	uint32_t plain_from; /* so many operations from here on go straight to the default queue */
 	uint32_t plain_span;
+	bool bounded;	     /* what follows says something: not of every class */
 	uint32_t reach_mask; /* ... if what they reach is whole blocks */
 	uint32_t reach_min;  /* ... and between so much and ... */
 	uint32_t reach_span; /* ... so much more */

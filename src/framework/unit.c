@@ -40,7 +40,6 @@ int auf_unit_add_at(struct au_device *dev, const struct auf_class *cls, void *pr
 	unit->dev = dev;
 	unit->index = index;
 	unit->plain_from = UINT32_MAX;
-	auf_unit_reach(unit, UINT64_MAX, 0, 0, UINT32_MAX);
 	au_list_init(&unit->queues);
 	au_list_init(&unit->handles);
 	dev->units[index] = unit;
@@ -72,6 +71,7 @@ void auf_unit_reach(struct au_unit *unit, uint64_t end, uint32_t mask, uint32_t 
 	/* Nothing at all: a length that no mask lets pass. */
 	unit->reach_min = min <= max ? min : UINT32_MAX;
 	unit->reach_span = min <= max ? max - min : 0;
+	unit->bounded = true;
 }
 
 void au_unit_remove(struct au_unit *unit)

@@ -1131,8 +1131,6 @@ def test_an_idle_device_costs_nothing(rig):
         peer = Peer(far)
         port.write(b"one")
         assert peer.wait(3, 10) == b"one"
-        peer.done = True
-        peer.join(2)
         watched = {"manager": manager.pid, "raw host": rig.row(raw)["pid"],
                    "uart host": rig.row(name)["pid"], "raw client": client.pid,
                    "serial client": port_client.pid, "pty exporter": export.pid,
@@ -1145,7 +1143,7 @@ def test_an_idle_device_costs_nothing(rig):
         assert all(ticks <= 1 for ticks in spent.values()), spent
         # and it was not asleep for good
         port.write(b"two")
-        peer.socket.settimeout(5)
-        peer.socket.setblocking(True)
-        assert peer.socket.recv(10) == b"two"
+        assert peer.wait(6, 10) == b"onetwo"
+        peer.done = True
+        peer.join(2)
         peer.socket.close()
