@@ -494,8 +494,42 @@ static int chan_compare(const void *a, const void *b)
 }
 
 /*
- * Decide about each outstanding request: free what was answered without a host, fail what killed
- * the host alone, and list the others in the order of their submission.
+ * How a request ends that is not sent again; 0: it is. @flags: what the dead host's progress says.
+ * What its driver has never had, nobody can have begun.
+ */
+static int chan_verdict(const struct au_chan *c, const struct au_chan_slot *s, uint32_t flags)
+{
+	bool once = au_direction(c->direction, s->io->op) & AU_DATA_ONCE;
+
+	if (s->state & AU_SLOT_UNSENT)
+		return 0;
+	if (c->recovery == AU_CHAN_FAIL)
+		return -EIO;
+	return (flags & AUF_OWNED) && (once || c->recovery == AU_CHAN_ABORT) ? -EOWNERDEAD : 0;
+}
+
+void au_chan_lost(struct au_chan *chan)
+{
+	if (chan->recovery == AU_CHAN_REISSUE)
+		return;
+	chan->late += chan_reap(chan, chan->layout.entries);
+	for (uint32_t i = 0; i < chan->depth; i++) {
+		struct au_chan_slot *s = &chan->slots[i];
+		int status;
+
+		if (s->handle == AU_CHAN_FREE || (s->io->length != 0 && chan_placed(chan, s)))
+			continue;
+		status = chan_verdict(chan, s, chan_read_progress(chan, s));
+		if (!status)
+			continue;
+		chan->stats.given_up++;
+		chan_complete_here(chan, s, status, true);
+	}
+}
+
+/*
+ * Decide about each outstanding request: free what was answered without a host, end what killed
+ * the host alone or is not sent again, and list the others in the order of their submission.
  */
 static uint32_t chan_sort_out(struct au_chan *c, bool fault, struct au_chan_slot **list)
 {
@@ -504,6 +538,7 @@ static uint32_t chan_sort_out(struct au_chan *c, bool fault, struct au_chan_slot
 	for (uint32_t i = 0; i < c->depth; i++) {
 		struct au_chan_slot *s = &c->slots[i];
 		uint32_t flags;
+		int status;
 
 		if (s->handle == AU_CHAN_FREE) {
 			if (s->state & AU_SLOT_ABANDONED) {
@@ -516,6 +551,12 @@ static uint32_t chan_sort_out(struct au_chan *c, bool fault, struct au_chan_slot
 		if (fault && (flags & AUF_SOLO)) {
 			c->stats.poisoned++;
 			chan_complete_here(c, s, -EIO, true);
+			continue;
+		}
+		status = chan_verdict(c, s, flags);
+		if (status) {
+			c->stats.given_up++;
+			chan_complete_here(c, s, status, true);
 			continue;
 		}
 		if (fault && (flags & AUF_OWNED))
@@ -642,6 +683,11 @@ void au_chan_tick(struct au_chan *chan)
 
 		if (s->handle == AU_CHAN_FREE)
 			continue;
+		if (!sent && chan->recovery == AU_CHAN_FAIL) {
+			chan->stats.given_up++;
+			chan_complete_here(chan, s, -EIO, true);
+			continue;
+		}
 		/* A cancelled request expires where it stands. */
 		if ((s->state & (AU_SLOT_CANCEL | AU_SLOT_TIMED)) == AU_SLOT_CANCEL) {
 			s->state |= AU_SLOT_TIMED;

@@ -36,6 +36,14 @@
 #define AU_SLOT_ABANDONED 0x20u /* answered without the host: free when the next one is there */
 
 /**
+ * enum au_chan_recovery - what becomes of requests that were outstanding when their host died.
+ * @AU_CHAN_REISSUE: the next one gets them.
+ * @AU_CHAN_ABORT: those that the driver had end with -EOWNERDEAD; the next one gets the others.
+ * @AU_CHAN_FAIL: all of them end with -EIO, and so do those that come while there is no host.
+ */
+enum au_chan_recovery { AU_CHAN_REISSUE, AU_CHAN_ABORT, AU_CHAN_FAIL };
+
+/**
  * struct au_chan_slot - one request.
  * @handle: of the request in it; AU_CHAN_FREE when there is none.
  * @io: the application's.
@@ -86,6 +94,7 @@ struct au_chan_stats {
 	uint64_t replayed;  /* requests sent again */
 	uint64_t poisoned;  /* requests that killed a host alone */
 	uint64_t abandoned; /* requests answered without a host */
+	uint64_t given_up;  /* requests that were not sent again */
 	uint64_t broken;    /* hosts that broke the rules */
 	uint64_t foreign;   /* events of another generation, or that a host cannot send */
 };
@@ -120,7 +129,8 @@ struct au_chan {
 	struct au_ring_consumer event;
 	struct au_event_queue events;
 	const struct auf_progress *progress;
-	bool event_new;		/* came after the last au_chan_event_seen() */
+	bool event_new; /* came after the last au_chan_event_seen() */
+	enum au_chan_recovery recovery;
 	uint32_t events_popped; /* since the host was last told that there is room */
 	unsigned int late;	/* completions that the next au_chan_poll() returns */
 	struct au_wire_layout layout;
@@ -151,13 +161,22 @@ void au_chan_set_class(struct au_chan *chan, const char *cls);
  *
  * What the host before had completed is completed first, from its rings, which must still be
  * mapped: they are not used any more when this returns. A request that killed that host alone
- * completes with -EIO. All others are sent again in their order, with what is known about how far
- * they had come; then those that were submitted in between. Calls done().
+ * completes with -EIO, and one that must not be done twice, and that its driver had, with
+ * -EOWNERDEAD. All others are sent again in their order, if @recovery does not say otherwise, with
+ * what is known about how far they had come; then those that were submitted in between. Calls
+ * done().
  */
 void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link);
 
 /** au_chan_down - the host has died: what it had completed can still be polled, the rest waits. */
 void au_chan_down(struct au_chan *chan);
+
+/**
+ * au_chan_lost - after au_chan_down(), when the host is dead for certain: what is not sent again
+ * ends now. What lies in memory of the application's that the device may still reach does when the
+ * next host attaches. Calls done(); counted by the next au_chan_poll().
+ */
+void au_chan_lost(struct au_chan *chan);
 
 /**
  * au_chan_fail - complete everything outstanding with @status, for good: there will be no host.
@@ -181,7 +200,8 @@ unsigned int au_chan_poll(struct au_chan *chan, unsigned int max);
 
 /**
  * au_chan_tick - now and then while there is no host: answer what has expired, or was cancelled,
- * longer than AU_CHAN_GRACE_MS ago. Calls done(); counted by the next au_chan_poll().
+ * longer than AU_CHAN_GRACE_MS ago, and with AU_CHAN_FAIL what came meanwhile. Calls done();
+ * counted by the next au_chan_poll().
  */
 void au_chan_tick(struct au_chan *chan);
 

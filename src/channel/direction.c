@@ -21,7 +21,7 @@ static const struct au_direction direction_block = {
 	.flags = AU_BLOCK_FUA,
 	.of = {
 		[AU_BLOCK_INFO] = AU_DATA_OUT | AU_DATA_ALL,
-		[AU_BLOCK_COMPARE_WRITE] = AU_DATA_IN,
+		[AU_BLOCK_COMPARE_WRITE] = AU_DATA_IN | AU_DATA_ONCE,
 		[AU_BLOCK_READ] = AU_DATA_OUT | AU_DATA_BYTES,
 		[AU_BLOCK_WRITE] = AU_DATA_IN | AU_DATA_BYTES,
 	},

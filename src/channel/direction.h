@@ -9,10 +9,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AU_DATA_IN	 1u /* to the driver */
-#define AU_DATA_OUT	 2u /* from the driver */
-#define AU_DATA_BYTES	 4u /* the result counts bytes at @data: never more than there are */
-#define AU_DATA_ALL	 8u /* all of @data comes back, whatever the result */
+#define AU_DATA_IN	 1u  /* to the driver */
+#define AU_DATA_OUT	 2u  /* from the driver */
+#define AU_DATA_BYTES	 4u  /* the result counts bytes at @data: never more than there are */
+#define AU_DATA_ALL	 8u  /* all of @data comes back, whatever the result */
+#define AU_DATA_ONCE	 16u /* done twice it is not the same: never sent to a second driver */
 
 #define AU_DIRECTION_OPS 32u
 

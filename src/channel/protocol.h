@@ -55,6 +55,8 @@ struct au_cm_hello {
 
 #define AU_CH_FAULT 1u /* the earlier host died by the driver's own fault */
 #define AU_CH_KEEP  2u /* after the manager's death: the channel you have is still good; no fds */
+#define AU_CH_ABORT 4u /* the device's policy: what a dead host's driver had is not sent again */
+#define AU_CH_FAIL  8u /* ... nor anything else, and nothing waits for the next host */
 
 /**
  * struct au_cm_channel - a channel to the host of this generation. At the first one of a client the

@@ -328,6 +328,9 @@ static int remote_channel(struct au_handle *h, const struct au_cm_channel *m, in
 		r->broken = !h->chan || !h->chan->up;
 	}
 	if (err == 0) {
+		h->chan->recovery = m->flags & AU_CH_FAIL    ? AU_CHAN_FAIL
+				    : m->flags & AU_CH_ABORT ? AU_CHAN_ABORT
+							     : AU_CHAN_REISSUE;
 		r->token[0] = m->token[0];
 		r->token[1] = m->token[1];
 	}
@@ -353,6 +356,8 @@ static int remote_message(struct au_handle *h)
 		err = err == 0 ? 1 : err;
 	} else if (head->type == AU_CM_DOWN) {
 		remote_down(h);
+		if (h->chan)
+			au_chan_lost(h->chan);
 	} else if (head->type == AU_CM_ERROR && length == (int)sizeof(struct au_cm_error)) {
 		const struct au_cm_error *m = (const void *)buf;
 		int error = m->error;

@@ -71,6 +71,7 @@ static json_t *saved_spec(const struct mgr_spec *spec)
 	SAVED("idle", "%.3f", p->idle_ms / 1000.0);
 	SAVED("request_timeout", "%u", p->request_timeout_ms);
 	SAVED("verify", "%s", p->verify ? "yes" : "no");
+	SAVED("recovery", "%s", mgr_fate_name(p->recovery));
 	SAVED("mode", "%o", p->mode);
 	if (p->owner != (uid_t)-1)
 		SAVED("owner", "%u", p->owner);

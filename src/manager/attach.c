@@ -63,6 +63,12 @@ int mgr_device_set_driver(struct mgr_device *dev, const char *path, char *error,
 				      dev->spec.param_count, error, error_size);
 	if (err)
 		return err;
+	/* What was received and what was sent is accounted for by replaying. */
+	if (dev->spec.policy.recovery != MGR_REISSUE && !strcmp(dev->note.cls, "serial")) {
+		SAY("recovery=%s is for disks and raw units: a serial port has its own rules",
+		    mgr_fate_name(dev->spec.policy.recovery));
+		return -EINVAL;
+	}
 	is_virtual = attach_is_virtual_driver(&dev->note);
 	if (dev->ids.virtual_device && !is_virtual) {
 		SAY("driver %s needs hardware: give an address other than virtual", dev->note.name);

@@ -237,6 +237,17 @@ static int channel_open(struct mgr_channel *ch)
 	return 0;
 }
 
+static unsigned int channel_policy(const struct mgr_device *dev)
+{
+	static const unsigned int flags[] = {
+		[MGR_REISSUE] = 0,
+		[MGR_ABORT] = AU_CH_ABORT,
+		[MGR_FAIL] = AU_CH_FAIL,
+	};
+
+	return flags[dev->spec.policy.recovery];
+}
+
 static void channel_tell(struct mgr_channel *ch, uint16_t flags)
 {
 	struct mgr_device *dev = ch->dev;
@@ -245,7 +256,7 @@ static void channel_tell(struct mgr_channel *ch, uint16_t flags)
 	unsigned int count = flags & AU_CH_KEEP ? 0 : ch->pool_known ? 2 : 3;
 
 	msg.version = AU_WIRE_VERSION;
-	msg.flags = flags | (ch->fault ? AU_CH_FAULT : 0);
+	msg.flags = (uint16_t)(flags | (ch->fault ? AU_CH_FAULT : 0) | channel_policy(dev));
 	msg.generation = dev->host->generation;
 	memcpy(msg.token, ch->token, sizeof(msg.token));
 	msg.channel = ch->id;

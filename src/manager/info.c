@@ -129,8 +129,9 @@ static json_t *info_policy(const struct mgr_device *dev)
 {
 	const struct mgr_policy *p = &dev->spec.policy;
 
-	return json_pack("{s:f s:i s:b}", "idle", p->idle_ms / 1000.0, "request_timeout",
-			 (int)p->request_timeout_ms, "verify", p->verify);
+	return json_pack("{s:f s:i s:b s:s}", "idle", p->idle_ms / 1000.0, "request_timeout",
+			 (int)p->request_timeout_ms, "verify", p->verify, "recovery",
+			 mgr_fate_name(p->recovery));
 }
 
 json_t *mgr_device_info(struct mgr_device *dev)

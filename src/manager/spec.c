@@ -155,6 +155,29 @@ int mgr_spec_idle(const char *value, uint32_t *idle_ms)
 	return 0;
 }
 
+static const char *const recovery_names[MGR_FATES] = {
+	[MGR_REISSUE] = "reissue",
+	[MGR_ABORT] = "abort",
+	[MGR_FAIL] = "fail",
+};
+
+const char *mgr_fate_name(enum mgr_fate recovery)
+{
+	return recovery_names[recovery];
+}
+
+static int spec_recovery(const char *value, enum mgr_fate *recovery, char *error, size_t error_size)
+{
+	for (unsigned int i = 0; i < MGR_FATES; i++) {
+		if (!strcmp(value, recovery_names[i])) {
+			*recovery = i;
+			return 0;
+		}
+	}
+	SAY("recovery '%.20s': use reissue, abort or fail", value);
+	return -EINVAL;
+}
+
 static int spec_bool(const char *key, const char *value, bool *flag, char *error, size_t error_size)
 {
 	static const char *const yes[] = { "yes", "true", "on", "1" };
@@ -181,6 +204,8 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 		return spec_bool(key, value, &policy->verify, error, error_size);
 	if (!strcmp(key, "hold"))
 		return spec_bool(key, value, &policy->hold, error, error_size);
+	if (!strcmp(key, "recovery"))
+		return spec_recovery(value, &policy->recovery, error, error_size);
 	if (!strcmp(key, "idle")) {
 		if (mgr_spec_idle(value, &policy->idle_ms)) {
 			SAY("idle '%.20s': use seconds from 0 (never) to %u", value, SPEC_IDLE_MAX);
@@ -222,8 +247,8 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 			policy->group = (gid_t)number;
 		return 0;
 	}
-	SAY("unknown key '%.40s' in [policy]: use idle, request_timeout, verify, hold, owner, "
-	    "group or mode",
+	SAY("unknown key '%.40s' in [policy]: use idle, request_timeout, verify, hold, recovery, "
+	    "owner, group or mode",
 	    key);
 	return -EINVAL;
 }
@@ -292,5 +317,5 @@ bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b)
 			return false;
 	return p->idle_ms == q->idle_ms && p->request_timeout_ms == q->request_timeout_ms &&
 	       p->verify == q->verify && p->owner == q->owner && p->group == q->group &&
-	       p->mode == q->mode && p->without == q->without;
+	       p->mode == q->mode && p->without == q->without && p->recovery == q->recovery;
 }

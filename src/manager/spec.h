@@ -15,6 +15,10 @@
 #define MGR_NAME    28 /* of a device, with the zero: ".15" must fit behind it in 31 characters */
 #define MGR_ADDRESS 128
 
+/** enum mgr_fate - what becomes of requests that were outstanding when a host died. */
+enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
+#define MGR_FATES 3u
+
 /**
  * struct mgr_policy - how a device is run.
  * @idle_ms: unload the driver so long after the last close; 0: never.
@@ -23,6 +27,7 @@
  * @hold: no verdicts: somebody debugs it.
  * @owner, @group, @mode: of the sockets; -1: the manager's own.
  * @without: layers of the sandbox to leave out, 1u << AU_LAYER_*; for tests.
+ * @recovery: what becomes of requests that were outstanding when a host died.
  */
 struct mgr_policy {
 	uint32_t idle_ms;
@@ -33,6 +38,7 @@ struct mgr_policy {
 	gid_t group;
 	mode_t mode;
 	uint32_t without;
+	enum mgr_fate recovery;
 };
 
 /**
@@ -58,13 +64,15 @@ void mgr_spec_init(struct mgr_spec *spec, uint32_t idle_ms);
 void mgr_spec_clear(struct mgr_spec *spec);
 /**
  * mgr_spec_set - set one thing: section "device" (name, driver, address, placement), "params" (any
- * key), "policy" (idle, request_timeout, verify, hold, owner, group, mode) or "sandbox" (a layer's
- * name, yes or no).
+ * key), "policy" (idle, request_timeout, verify, hold, recovery, owner, group, mode) or "sandbox"
+ * (a layer's name, yes or no).
  * @error: one line that says what would be right.
  * Return: 0 or -EINVAL.
  */
 int mgr_spec_set(struct mgr_spec *spec, const char *section, const char *key, const char *value,
 		 char *error, size_t error_size);
+/** mgr_fate_name - "reissue", ... */
+const char *mgr_fate_name(enum mgr_fate recovery);
 /** mgr_spec_idle - seconds, which may have decimals, as milliseconds. Return: 0 or -EINVAL. */
 int mgr_spec_idle(const char *value, uint32_t *idle_ms);
 /** mgr_spec_check - whether it is complete: an address, or a driver. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A disk in retained memory with whatever limits a test wants. With "resize" each flush halves its
- * size, or brings it back.
+ * size, or brings it back; with "slow-ms" it keeps requests for so long.
  */
 #include <auriga/block.h>
 #include <auriga/driver.h>
@@ -15,6 +15,9 @@ struct disk {
 	uint32_t bad_from;
 	bool resize;
 	bool half;
+	uint32_t slow_ms;
+	struct au_timer *timer;
+	struct au_request *first, **end; /* kept, linked by driver[0] */
 };
 
 static void disk_flush(struct disk *disk, struct au_request *req)
@@ -26,9 +29,8 @@ static void disk_flush(struct disk *disk, struct au_request *req)
 	au_request_complete(req, 0, 0);
 }
 
-static void disk_deliver(struct au_queue *queue, struct au_request *req)
+static void disk_do(struct disk *disk, struct au_request *req)
 {
-	struct disk *disk = au_queue_context(queue);
 	uint8_t *at = disk->blocks + req->arg[0];
 
 	if (disk->bad_from && req->op != AU_BLOCK_FLUSH && req->arg[0] >= disk->bad_from) {
@@ -54,6 +56,37 @@ static void disk_deliver(struct au_queue *queue, struct au_request *req)
 		return;
 	}
 	au_request_complete(req, 0, req->length);
+}
+
+/* All that came since the last time, so that some are always kept. */
+static void disk_due(struct au_timer *timer, void *context)
+{
+	struct disk *disk = context;
+	struct au_request *req = disk->first;
+
+	disk->first = NULL;
+	disk->end = &disk->first;
+	while (req) {
+		struct au_request *next = req->driver[0];
+
+		disk_do(disk, req);
+		req = next;
+	}
+}
+
+static void disk_deliver(struct au_queue *queue, struct au_request *req)
+{
+	struct disk *disk = au_queue_context(queue);
+
+	if (!disk->slow_ms) {
+		disk_do(disk, req);
+		return;
+	}
+	if (!disk->first)
+		au_timer_start(disk->timer, disk->slow_ms, false);
+	req->driver[0] = NULL;
+	*disk->end = req;
+	disk->end = (struct au_request **)&req->driver[0];
 }
 
 static int disk_prepare(struct au_device *dev)
@@ -84,6 +117,10 @@ static int disk_prepare(struct au_device *dev)
 	disk->bad_from = (uint32_t)au_param_uint(dev, "bad-from");
 	disk->resize = au_param_uint(dev, "resize") != 0;
 	disk->blocks = au_retained(dev, &fresh);
+	disk->slow_ms = (uint32_t)au_param_uint(dev, "slow-ms");
+	disk->end = &disk->first;
+	if (disk->slow_ms && au_timer_create(dev, disk_due, disk, &disk->timer) != 0)
+		return -AU_ENOMEM;
 	return au_block_add(dev, &config, &disk->block);
 }
 
@@ -97,7 +134,10 @@ AU_DRIVER_NOTE(
 				AU_PARAM_BOOL("read-only", 0, "no writes")
 					AU_PARAM_BOOL("ranges", 1, "discard and write zeroes")
 						AU_PARAM_BOOL("resize", 0, "a flush resizes")
-							AU_RETAIN_PARAM(1, "size-mib", 1048576));
+							AU_PARAM_UINT("slow-ms", 0, 0, 10000,
+								      "how long it takes")
+								AU_RETAIN_PARAM(1, "size-mib",
+										1048576));
 
 AU_DRIVER = {
 	AU_HEAD(struct au_driver),

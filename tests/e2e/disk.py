@@ -12,10 +12,11 @@ import time
 from rig import kill_host
 
 
-def attach(rig, name="disk0", driver="ram", **params):
+def attach(rig, name="disk0", driver="ram", policy=None, **params):
     """A virtual disk of that name."""
     options = [word for key, value in params.items()
                for word in ("--param", f"{key.replace('_', '-')}={value}")]
+    options += [word for key, value in (policy or {}).items() for word in ("--policy", f"{key}={value}")]
     rig.auriga("attach", "virtual", "--driver", driver, "--name", name, *options)
     return name
 
@@ -25,6 +26,15 @@ def bench(rig, target, *args, seconds=60):
     done = rig.auriga("bench", "block", "--json", *args, target, timeout=seconds, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
+
+
+def load(rig, target, mode, seconds, depth):
+    """An application that counts what became of each of its requests; it has the disk open."""
+    child = subprocess.Popen([rig.build / "tests/block_load", target, mode, str(seconds), str(depth)],
+                             stdout=subprocess.PIPE, text=True)
+    rig.children.append(child)
+    assert child.stdout.readline() == "open\n"
+    return child
 
 
 def need(*programs):

@@ -3,10 +3,11 @@
 
 import json
 import os
+import time
 
 import pytest
 
-from disk import Killer, attach, bench
+from disk import Killer, attach, bench, load
 from rig import Rig
 
 MIB = 1 << 20
@@ -140,3 +141,79 @@ def test_no_write_gets_older(rig):
 @pytest.mark.timeout(3600)
 def test_no_write_gets_older_for_long(rig):
     check_kills(rig, 1800, 0.3)
+
+
+# ------------------------------------------------------------------ policies of recovery
+
+def under_kills(rig, policy, mode="write", seconds=2):
+    """A slow disk whose host dies all the time, under load: what became of each request."""
+    rig.manager()
+    target = attach(rig, "disk0", "t-disk", policy={"recovery": policy}, slow_ms=20, depth=64)
+    child = load(rig, target, mode, seconds, 32)
+    with Killer(rig, target, 0.3) as killer:
+        assert child.wait(30) == 0
+    result = json.loads(child.stdout.read())
+    print(policy, killer.kills, result)
+    assert killer.kills >= 3 and result["downs"] >= 3
+    assert result["left"] == 0 and result["twice"] == 0
+    assert result["completed"] == result["submitted"] == sum(result["status"].values())
+    assert result["status"]["ok"] > 200 and result["max_gap_ms"] < 2000
+    return result, killer.kills
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_reissue_fails_nothing(rig, mode):
+    result, _ = under_kills(rig, "reissue", mode)
+    assert list(result["status"]) == ["ok"]
+    assert rig.info("disk0")["policy"]["recovery"] == "reissue"
+
+
+def test_abort_ends_what_the_driver_had(rig):
+    """Each that the driver had ends with EOWNERDEAD, some at each death, and nothing else fails."""
+    result, kills = under_kills(rig, "abort")
+    assert set(result["status"]) == {"ok", "EOWNERDEAD"}
+    assert kills <= result["status"]["EOWNERDEAD"] <= 32 * (kills + 1)
+
+
+def test_fail_ends_everything(rig):
+    result, kills = under_kills(rig, "fail")
+    assert set(result["status"]) == {"ok", "EIO"}
+    assert result["status"]["EIO"] >= kills
+
+
+def test_fail_does_not_wait(rig):
+    """While there is no host at all: errors soon, and no waiting; afterwards it goes on."""
+    rig.manager()
+    target = attach(rig, "disk0", "t-disk", policy={"recovery": "fail"}, slow_ms=5, depth=64)
+    child = load(rig, target, "write", 3, 8)
+    for _ in range(12):  # until it is given up, or waits for long
+        rig.auriga("restart", "--crash", target, check=False)
+    assert child.wait(30) == 0
+    result = json.loads(child.stdout.read())
+    assert result["left"] == 0 and result["completed"] == result["submitted"]
+    assert set(result["status"]) == {"ok", "EIO"} and result["max_gap_ms"] < 1000
+
+
+def test_policy_outlives_managers(rig):
+    """It is what was asked for, in the next host and with the next manager."""
+    manager = rig.manager()
+    target = attach(rig, "disk0", "t-disk", policy={"recovery": "abort"}, slow_ms=20, depth=64)
+    child = load(rig, target, "write", 3, 16)
+    time.sleep(0.2)
+    manager.kill()
+    manager.wait()
+    rig.manager()
+    assert rig.info(target)["policy"]["recovery"] == "abort"
+    with Killer(rig, target, 0.5) as killer:
+        assert child.wait(30) == 0
+    result = json.loads(child.stdout.read())
+    assert killer.kills > 1 and set(result["status"]) == {"ok", "EOWNERDEAD"}
+    assert result["completed"] == result["submitted"] and result["twice"] == 0
+
+
+def test_policy_is_checked(rig):
+    rig.manager()
+    done = rig.auriga("attach", "virtual", "--driver", "ram", "--policy", "recovery=maybe", check=False)
+    assert done.returncode == 1 and "use reissue, abort or fail" in done.stderr
+    done = rig.auriga("attach", "virtual", "--driver", "serial-loop", "--policy", "recovery=fail", check=False)
+    assert done.returncode == 1 and "serial port" in done.stderr

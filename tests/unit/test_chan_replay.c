@@ -383,6 +383,99 @@ static void test_no_poison_without_fault(void **state)
 	assert_int_equal(pair->chan->stats.poisoned, 0);
 }
 
+/* ------------------------------------------------------------------ policies */
+
+/* What the driver had ends once, as soon as the host is dead; what waited goes on. */
+static void test_abort(void **state)
+{
+	struct pair *pair = *state;
+	struct au_io io[4] = { 0 }, new = { 0 };
+	struct host *next;
+
+	pair->chan->recovery = AU_CHAN_ABORT;
+	submit(pair, io, 4);
+	fake_turn(&pair->host->lane);
+	host_progress(pair->host, slot_of(&io[0]), 0, 0, AUF_OWNED);
+	host_progress(pair->host, slot_of(&io[1]), 0, 0, AUF_OWNED);
+	fake_complete(pair->host->handle, slot_of(&io[2]), 0, 0);
+	fake_turn(&pair->host->lane);
+	au_chan_down(pair->chan);
+	submit(pair, &new, 1);
+	au_chan_lost(pair->chan);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 3);
+	assert_int_equal(io[0].status, -EOWNERDEAD);
+	assert_int_equal(io[1].status, -EOWNERDEAD);
+	assert_int_equal(io[2].status, 0);
+	assert_int_equal(io[3].status, -EINPROGRESS);
+	au_chan_lost(pair->chan);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 0);
+	next = replace(pair, false);
+	assert_int_equal(next->handle->submitted, 2);
+	assert_int_equal(held(pair, &io[3])->flags, AU_REQ_REPLAY);
+	assert_int_equal(held(pair, &new)->flags, 0);
+	assert_int_equal(pair->chan->stats.given_up, 2);
+}
+
+/* A host that nobody said was dead: at the latest when the next one is there. */
+static void test_abort_late(void **state)
+{
+	struct pair *pair = *state;
+	struct au_io io = { 0 };
+
+	pair->chan->recovery = AU_CHAN_ABORT;
+	submit(pair, &io, 1);
+	fake_turn(&pair->host->lane);
+	host_progress(pair->host, slot_of(&io), 0, 0, AUF_OWNED);
+	assert_int_equal(replace(pair, false)->handle->submitted, 0);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 1);
+	assert_int_equal(io.status, -EOWNERDEAD);
+}
+
+/* Memory of the application's that a device may still write to: not before the next host. */
+static void test_abort_in_place(void **state)
+{
+	struct pair *pair = *state;
+	struct au_io io = { .length = 64 };
+
+	pair->chan->recovery = AU_CHAN_ABORT;
+	assert_true(au_chan_claim(pair->chan) > 64);
+	io.data = pair->chan->pool;
+	submit(pair, &io, 1);
+	fake_turn(&pair->host->lane);
+	host_progress(pair->host, slot_of(&io), 0, 0, AUF_OWNED);
+	au_chan_down(pair->chan);
+	au_chan_lost(pair->chan);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 0);
+	replace(pair, false);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 1);
+	assert_int_equal(io.status, -EOWNERDEAD);
+}
+
+/* Everything ends, and what comes while there is no host ends soon. */
+static void test_fail_all(void **state)
+{
+	struct pair *pair = *state;
+	struct au_io io[2] = { 0 }, new = { 0 }, later = { 0 };
+
+	pair->chan->recovery = AU_CHAN_FAIL;
+	submit(pair, io, 2);
+	fake_turn(&pair->host->lane);
+	host_progress(pair->host, slot_of(&io[0]), 0, 0, AUF_OWNED);
+	au_chan_down(pair->chan);
+	au_chan_lost(pair->chan);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 2);
+	assert_int_equal(io[0].status, -EIO);
+	assert_int_equal(io[1].status, -EIO);
+	submit(pair, &new, 1);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 0);
+	au_chan_tick(pair->chan);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 1);
+	assert_int_equal(new.status, -EIO);
+	submit(pair, &later, 1);
+	assert_int_equal(replace(pair, false)->handle->submitted, 1);
+	assert_int_equal(held(pair, &later)->flags, 0);
+}
+
 /* --------------------------------------------------------- without any host */
 
 static void test_expiry(void **state)
@@ -595,6 +688,10 @@ int main(void)
 		TEST(test_mute),
 		TEST(test_poison),
 		TEST(test_no_poison_without_fault),
+		TEST(test_abort),
+		TEST(test_abort_late),
+		TEST(test_abort_in_place),
+		TEST(test_fail_all),
 		TEST(test_expiry),
 		TEST(test_fail),
 		TEST(test_events_of_the_dead),

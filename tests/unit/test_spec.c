@@ -49,6 +49,7 @@ static void a_whole_file(void **state)
 			       "verify = yes\n"
 			       "mode = 0600\n"
 			       "group = 12\n"
+			       "recovery = abort\n"
 			       "[sandbox]\n"
 			       "seccomp = no\n"),
 			 0);
@@ -66,6 +67,7 @@ static void a_whole_file(void **state)
 	assert_int_equal(spec.policy.group, 12);
 	assert_int_equal(spec.policy.owner, (uid_t)-1);
 	assert_int_equal(spec.policy.without, 1u << AU_LAYER_SECCOMP);
+	assert_int_equal(spec.policy.recovery, MGR_ABORT);
 }
 
 static void the_file_names_it(void **state)
