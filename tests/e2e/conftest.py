@@ -14,6 +14,11 @@ from nvme_host import Controller
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+def pytest_make_parametrize_id(val):
+    """Bytes are told by their length: the same name in every run, whatever is in them."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def build():
     """The build directory under test."""

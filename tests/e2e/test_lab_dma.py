@@ -18,7 +18,7 @@ import vfu
 from vfu import CONFIG, Irq, Lab, gone, wait_until
 
 # Half a minute, and drivers that use all of it have tests of their own: for the long form.
-pytestmark = [pytest.mark.sanitize_long, pytest.mark.soak]
+pytestmark = pytest.mark.sanitize_long
 
 INTX, MSI, MSIX = 0, 1, 2
 MIB = 1 << 20

@@ -14,9 +14,6 @@ import pytest
 from disk import Killer, attach, need, tool
 from rig import Rig
 
-# Half a minute of several programs at a time: for the long form.
-pytestmark = pytest.mark.soak
-
 MIB = 1 << 20
 
 

@@ -15,7 +15,7 @@ from rig import Rig
 MIB = 1 << 20
 MACHINE = Path(__file__).parents[2] / "lab/machines/nvme.conf"
 # The placements share all but the way to the driver: two of them are for the long form.
-FORMS = ["process", *(pytest.param(form, marks=pytest.mark.soak) for form in ("thread", "app"))]
+FORMS = ["process", "thread", "app"]
 
 
 @pytest.fixture
@@ -154,7 +154,6 @@ def test_what_is_wrong_is_survived(rig, start, form, fault):
     assert sum(ctl.stats()["faults"].values()) > 3 and ctl.stats()["stray_dma"] == 0
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("fault", ["timeout,every=4000", "wrong-phase,every=4000"])
 def test_no_answer(rig, start, form, fault):
@@ -176,7 +175,6 @@ def test_never_an_answer(rig, start, form):
     rig.auriga("block", "read", "--offset", "8192", "--length", "4096", unit)
 
 
-@pytest.mark.soak
 def test_clients_die_with_dma_in_flight(rig, start):
     """What is late for a client that was killed never reaches another's memory; nobody else notices."""
     ctl = start("--size", "16M")
@@ -228,7 +226,6 @@ def test_all_ones(rig, start):
     rig.wait_for(lambda: rig.row(unit)["state"] == "gone", 10, "gone")
 
 
-@pytest.mark.soak
 def test_gives_up_and_comes_back(rig, start):
     """A reset that fails: the driver ends, another one begins when the device is well, nobody notices."""
     ctl = start("--size", "16M")
@@ -246,7 +243,6 @@ def test_gives_up_and_comes_back(rig, start):
     assert rig.info(unit)["generation"] > first and ctl.stats()["stray_dma"] == 0
 
 
-@pytest.mark.soak
 def test_never_ready(rig, start):
     """A controller that does not get ready: one clear reason."""
     ctl = start("--size", "8M")
@@ -288,9 +284,7 @@ def dma_faults(rig):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("params", [{}, *(pytest.param(p, marks=pytest.mark.soak)
-                                        for p in ({"polled": 1}, {"shadow": 0}))],
-                         ids=["plain", "polled", "bells"])
+@pytest.mark.parametrize("params", [{}, {"polled": 1}, {"shadow": 0}], ids=["plain", "polled", "bells"])
 def test_qemu(rig, qemu, form, params):
     unit = target(rig, form, qemu["ram"], **params)
     assert info(rig, unit)["model"] == "QEMU NVMe Ctrl"
@@ -309,7 +303,6 @@ def test_qemu_media_errors(rig, qemu):
     assert rig.auriga("block", "read", "--offset", "4M", "--length", "512", unit).stdout == "x" * 512
 
 
-@pytest.mark.soak
 def test_qemu_and_dying_hosts(rig, qemu):
     unit = target(rig, "process", qemu["ram"])
     with Killer(rig, unit, 0.5) as killer:
@@ -333,7 +326,7 @@ def check_kills(rig, controller, seconds, interval, **params):
     print(f"{killer.kills} kills, {result['ios']} requests, longest {result['lat_us']['max']:.0f} us")
 
 
-@pytest.mark.parametrize("params", [{}, pytest.param({"shadow": 0, "polled": 1}, marks=pytest.mark.soak)],
+@pytest.mark.parametrize("params", [{}, {"shadow": 0, "polled": 1}],
                          ids=["plain", "polled"])
 def test_no_write_gets_older(rig, start, params):
     """The host dies every 0.3 s for 4 s: no error, and each block as it was acknowledged."""

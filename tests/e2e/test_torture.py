@@ -1117,6 +1117,7 @@ def test_a_device_that_vanishes_while_attaching(rig, fault):
 
 # --------------------------------------------------------------------------------- idle
 
+@pytest.mark.idle
 def test_an_idle_device_costs_nothing(rig):
     """Attached, open, quiet: at most one clock tick in ten seconds for each process."""
     manager = rig.manager()
