@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from crowd import Watch, wait_for
+
 
 def long(seconds):
     """Marks of a long form: only in the soak, and with so much time."""
@@ -97,12 +99,7 @@ class Rig:
 
     @staticmethod
     def wait_for(what, seconds, label):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if what():
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"{label}: not within {seconds} s")
+        wait_for(what, seconds, label)
 
     def stop(self, child, sig=signal.SIGTERM):
         if child.poll() is None:
@@ -193,8 +190,8 @@ class Peer(threading.Thread):
                         next_send = max(next_send, now - 0.1) + n / self.rate
 
     def wait(self, length, seconds):
-        end = time.monotonic() + seconds
-        while len(self.received) < length and time.monotonic() < end:
+        watch = Watch()
+        while len(self.received) < length and watch.took() < seconds:
             time.sleep(0.02)
         return bytes(self.received)
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from crowd import crowded
 from disk import Killer, attach, bench, load
 from rig import Rig
 
@@ -90,8 +91,8 @@ def test_what_is_written_is_read(rig):
 @pytest.mark.parametrize("rw", ["randread", "randwrite", "read", "write", "mixed"])
 def test_bench_moves(rig, form, rw):
     target = disk(rig, form, size_mib=16)
-    result = bench(rig, target, "--rw", rw, "--time", "0.2", "--qd", "8")
-    assert result["iops"] > 1000 and result["errors"] == 0 and result["ios"] > 100
+    result = bench(rig, target, "--rw", rw, "--count", "5000", "--qd", "8")
+    assert result["iops"] > 100 and result["errors"] == 0 and result["ios"] == 5000
     lat = result["lat_us"]
     assert 0 < lat["p50"] <= lat["p99"] <= lat["p999"] <= lat["max"]
     assert abs(result["bytes_per_s"] - result["iops"] * 4096) < 4096
@@ -123,12 +124,13 @@ def test_bench_refuses(rig, words):
 
 def check_kills(rig, seconds, interval):
     target = disk(rig, "process")
+    before = crowded()
     with Killer(rig, target, interval) as killer:
         result = bench(rig, target, "--verify", "--time", str(seconds), seconds=seconds + 60)
     assert result["errors"] == 0 and result["mismatches"] == 0
     assert killer.kills > seconds / interval / 4, killer.kills
     # Progress all the time: nobody waited for longer than a recovery.
-    assert result["lat_us"]["max"] < 2e6 and result["ios"] > 1000 * seconds
+    assert result["lat_us"]["max"] < (2 + crowded() - before) * 1e6 and result["ios"] > 1000 * seconds
     print(f"{killer.kills} kills, {result['ios']} requests, longest {result['lat_us']['max']:.0f} us")
 
 

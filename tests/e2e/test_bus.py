@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from crowd import Watch
 from vfu import Lab, program, wait_until
 
 pytestmark = pytest.mark.sanitize
@@ -71,9 +72,9 @@ def test_pipelining_pays(lab):
 
 
 def test_second_client_is_refused(lab, watcher):
-    start = time.monotonic()
+    watch = Watch()
     out = poke(lab.address("pci-serial0"), "info")
-    assert time.monotonic() - start < 1
+    assert watch.took() < 1
     assert out.returncode == 1
     assert len(out.stderr.splitlines()) == 1 and "pci-serial0.sock" in out.stderr
     assert watcher.poll() is None
@@ -82,7 +83,7 @@ def test_second_client_is_refused(lab, watcher):
 
 def test_server_goes_while_idle(lab, watcher):
     lab.ctl("down", lab.name)
-    out, err = watcher.communicate(timeout=5)
+    out, err = watcher.communicate(timeout=30)
     assert (watcher.returncode, out) == (0, "the vfio-user server closed the connection\n"), err
 
 
@@ -90,7 +91,7 @@ def test_server_is_killed(lab, watcher):
     for pid in lab.pids.values():
         with contextlib.suppress(ProcessLookupError):  # the others follow the first
             os.kill(pid, signal.SIGKILL)
-    out, _ = watcher.communicate(timeout=5)
+    out, _ = watcher.communicate(timeout=30)
     assert (watcher.returncode, out) == (0, "the vfio-user server closed the connection\n")
 
 
@@ -108,17 +109,17 @@ def test_frozen_device(lab):
                           env={**os.environ, "BUS_TIMEOUT_MS": "300"}) as p:
         time.sleep(0.3)
         assert p.poll() is None
-        start = time.monotonic()
+        watch = Watch()
         lab.fault("freeze")
         # every access of the million fails at once from then on
         _, err = p.communicate(timeout=20)
         assert p.returncode == 1
         assert "the vfio-user server did not answer within 300 ms" in err
-        assert time.monotonic() - start < 10
-    start = time.monotonic()
+        assert watch.took() < 10
+    watch = Watch()
     out = poke(address, "info")
     assert out.returncode == 1 and "did not answer within 1000 ms" in out.stderr, out.stderr
-    assert time.monotonic() - start < 3
+    assert watch.took() < 3
     lab.fault("thaw")
     wait_until(lambda: poke(address, "info").returncode == 0)
     assert poke(address, "loopback").returncode == 0

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from crowd import Watch, starved, wait_for
+
 HOST_ENDED = 2.0  # seconds within which a dead or hung host is replaced
 
 
@@ -155,15 +157,6 @@ class Client(subprocess.Popen):
         return json.loads(self.stdout.read())
 
 
-def wait_for(what, seconds, label):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if what():
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"{label}: not within {seconds} s")
-
-
 def hosts_of(rundir):
     """Pids of the hosts that serve devices of this runtime directory."""
     pids = []
@@ -172,21 +165,6 @@ def hosts_of(rundir):
         if pid and Path(f"/proc/{pid}").exists():
             pids.append(pid)
     return pids
-
-
-def starved(*pids):
-    """Seconds that these processes have waited for a processor so far.
-
-    What has a limit may take so much longer: that they idle then is the machine's doing.
-    """
-    total = 0
-    for pid in pids:
-        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            try:
-                total += int(path.read_text().split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-    return total / 1e9
 
 
 def ended(pid):
@@ -488,10 +466,11 @@ def test_load_at_the_first_open_unload_after_the_last_close(make):
     pid = manager.attach()["pid"]
     wait_for(lambda: manager.state("raw0") == "idle", 3, "unloading")
     assert ended(pid)
-    client = manager.client("raw0", "load", 1, 4)
+    client = manager.client("raw0", "load", 30, 4)
     assert manager.row("raw0")["generation"] == 2
     time.sleep(0.6)
     assert manager.state("raw0") == "running"
+    client.terminate()
     report = client.report()
     assert report["errors"] == 0 and report["completed"] > 100
     wait_for(lambda: manager.state("raw0") == "idle", 3, "unloading again")
@@ -528,11 +507,12 @@ def test_detach_of_an_open_device(manager):
 
 def test_restart_on_request_loses_nothing(manager):
     manager.attach()
-    client = manager.client("raw0", "load", 2, 8)
+    client = manager.client("raw0", "load", 40, 8)
     for crash in (False, True, False, True):
         answer = manager.call("POST", "/v1/devices/raw0/restart", {"crash": crash})
         assert answer["state"] == "running"
         time.sleep(0.15)
+    client.terminate()
     report = client.report()
     assert report["errors"] == 0 and report["bad"] == 0 and report["restarts"] == 4
     info = manager.info("raw0")
@@ -627,21 +607,26 @@ def test_connections_that_say_nothing(manager):
 
 def test_kill_under_load(manager):
     manager.attach()
-    client = manager.client("raw0", "load", 4, 16)
-    kills = 0
-    end = time.monotonic() + 3.5
-    while time.monotonic() < end:
+    client = manager.client("raw0", "load", 40, 16)
+    killed = []
+
+    def another():
+        return manager.row("raw0")["pid"] not in (None, *killed)
+    waited = starved(client.pid, manager.process.pid)
+    for _ in range(12):
         time.sleep(0.2)
-        pid = manager.row("raw0")["pid"]
-        if pid:
-            os.kill(pid, signal.SIGKILL)
-            kills += 1
+        wait_for(another, 5, "a new host")
+        killed.append(manager.row("raw0")["pid"])
+        os.kill(killed[-1], signal.SIGKILL)
+    wait_for(another, 5, "the last host")
+    wait_for(lambda: manager.state("raw0") == "running", 5, "service")
+    waited = starved(client.pid, manager.process.pid) - waited
+    client.terminate()
     report = client.report()
-    assert kills >= 8
     assert report["errors"] == 0 and report["bad"] == 0 and report["outstanding"] == 0
-    assert report["completed"] > 1000 and report["max_gap_ms"] < 2000
+    assert report["completed"] > 1000 and report["max_gap_ms"] < (2 + waited) * 1000
     info = manager.info("raw0")
-    assert info["deaths"]["killed"] == kills and info["restarts"] == kills
+    assert info["deaths"]["killed"] == info["restarts"] == len(killed) == 12
     assert info["budget"]["tokens"] == 5, "somebody else's kills are not charged"
     recovery = info["recoveries"][-1]
     assert recovery["verdict"] == "killed"
@@ -713,11 +698,13 @@ def test_a_hang_of_the_driver(manager):
 
 def test_a_crash_loop_is_quarantined(manager):
     manager.attach(name="good")
-    client = manager.client("good", "load", 3, 4)
+    client = manager.client("good", "load", 40, 4)
+    everybody = client.pid, manager.row("good")["pid"]
+    waited = starved(*everybody)
     begin = time.monotonic()
     with pytest.raises(Refused, match="quarantined"):
         manager.attach(name="bad", params=["fail=3"])
-    assert 0.7 < time.monotonic() - begin < 10, "the back-off was kept to"
+    assert time.monotonic() - begin > 0.7, "the back-off was kept to"
     assert manager.state("bad") == "quarantined"
     info = manager.info("bad")
     assert info["budget"]["tokens"] == 0 and info["deaths"]["crash"] == 6
@@ -726,8 +713,11 @@ def test_a_crash_loop_is_quarantined(manager):
     # Somebody who asks gets another budget, and the same end.
     with pytest.raises(Refused, match="quarantined"):
         manager.call("POST", "/v1/devices/bad/restart", {})
+    waited = starved(*everybody) - waited
+    client.terminate()
     report = client.report()
-    assert report["errors"] == 0 and report["restarts"] == 0 and report["max_gap_ms"] < 1000
+    assert report["errors"] == 0 and report["restarts"] == 0
+    assert report["max_gap_ms"] < (1 + waited) * 1000, waited
     manager.detach("bad")
     assert manager.row("bad") is None
 
@@ -791,7 +781,7 @@ def version_then_vanish(connection):
 def test_a_server_that_vanishes_or_keeps_silent(manager, tmp_path, behave):
     server = Server(tmp_path / "s", behave)
     manager.attach(name="good")
-    client = manager.client("good", "load", 1, 4)
+    client = manager.client("good", "load", 40, 4)
     result = []
 
     def attach():
@@ -803,14 +793,15 @@ def test_a_server_that_vanishes_or_keeps_silent(manager, tmp_path, behave):
     thread.start()
     slowest = 0
     while thread.is_alive():
-        begin = time.monotonic()
+        watch = Watch()
         assert manager.state("good") == "running"
-        slowest = max(slowest, time.monotonic() - begin)
+        slowest = max(slowest, watch.took())
         time.sleep(0.02)
     thread.join()
     assert isinstance(result[0], Refused) and "\n" not in result[0].text, result
     assert slowest < 1, "the others were kept waiting"
     assert [row["name"] for row in manager.get("/v1/devices")] == ["good"]
+    client.terminate()
     assert client.report()["errors"] == 0
     server.close()
 
@@ -821,8 +812,9 @@ def test_a_server_that_vanishes_or_keeps_silent(manager, tmp_path, behave):
 def test_the_managers_death_stops_nothing(manager):
     manager.attach()
     manager.attach(name="quiet")
-    client = manager.client("raw0", "load", 5, 8)
+    client = manager.client("raw0", "load", 50, 8)
     pid, quiet = manager.row("raw0")["pid"], manager.row("quiet")["pid"]
+    waited = starved(client.pid)
     time.sleep(0.3)
     manager.kill()
     time.sleep(0.5)
@@ -838,16 +830,18 @@ def test_the_managers_death_stops_nothing(manager):
     wait_for(lambda: manager.row("raw0")["generation"] == 2 and
              manager.state("raw0") == "running", HOST_ENDED, "recovery")
     assert manager.client("raw0", "load", 0.2, 2).report()["errors"] == 0
+    waited = starved(client.pid, manager.process.pid) - waited
+    client.terminate()
     report = client.report()
     assert report["errors"] == 0 and report["restarts"] == 1 and report["outstanding"] == 0
-    assert report["max_gap_ms"] < 2000
+    assert report["max_gap_ms"] < (2 + waited) * 1000, waited
     manager.detach("quiet")
     wait_for(lambda: ended(quiet), 5, "the adopted host")
 
 
 def test_a_host_that_dies_without_a_manager(manager):
     manager.attach()
-    client = manager.client("raw0", "load", 5, 8)
+    client = manager.client("raw0", "load", 50, 8)
     pid = manager.row("raw0")["pid"]
     time.sleep(0.2)
     manager.kill()
@@ -856,6 +850,10 @@ def test_a_host_that_dies_without_a_manager(manager):
     manager.start()
     wait_for(lambda: manager.state("raw0") == "running", 5, "a new host")
     assert manager.row("raw0")["generation"] == 2
+    # It is served by the new one as well.
+    wait_for(lambda: manager.info("raw0")["clients"] == 1, 5, "the client is back")
+    assert manager.client("raw0", "load", 0.2, 2).report()["errors"] == 0
+    client.terminate()
     report = client.report()
     assert report["errors"] == 0 and report["bad"] == 0 and report["completed"] > 1000
     assert report["restarts"] == 1
@@ -991,17 +989,19 @@ def test_sigterm_takes_everything_down(make, rundir, tmp_path):
     wait_for(lambda: manager.state("kept") == "running", 5, "kept")
     pids = hosts_of(rundir)
     assert len(pids) == 2
-    client = manager.client("kept", "load", 4, 4)
-    begin = time.monotonic()
+    client = manager.client("kept", "load", 50, 4)
+    watch = Watch()
     manager.process.terminate()
-    assert manager.process.wait(10) == 0
-    assert time.monotonic() - begin < 3
+    assert manager.process.wait(15) == 0
+    assert watch.took() < 3
     assert all(ended(pid) for pid in pids)
     assert not (rundir / "control.sock").exists()
     assert not list((rundir / "dev").iterdir()) and not list((rundir / "hosts").iterdir())
     # Who has a configured device open waits for the next manager.
     manager.start()
     wait_for(lambda: manager.state("kept") == "running", 5, "kept")
+    wait_for(lambda: manager.info("kept")["clients"] == 1, 5, "the client is back")
+    client.terminate()
     report = client.report()
     assert report["errors"] == 0 and report["restarts"] == 1 and report["completed"] > 100
 
@@ -1087,7 +1087,7 @@ def test_a_thousand_cycles_leave_nothing(manager):
 
 def kill_clients(manager, count):
     manager.attach()
-    other = manager.client("raw0", "load", 30 + count, 8)
+    other = manager.client("raw0", "load", 100 + count, 8)
     client = manager.client("raw0", "load", 30, 4)
     client.kill()
     client.wait()
@@ -1095,6 +1095,7 @@ def kill_clients(manager, count):
     before = settled(manager)
     host = manager.row("raw0")["pid"]
     host_before = held_by(host)
+    waited = starved(other.pid, host)
     for i in range(count):
         client = manager.client("raw0", "load", 30, 4)
         time.sleep(0.001 * (i % 30))
@@ -1105,9 +1106,11 @@ def kill_clients(manager, count):
     wait_for(lambda: held_by(manager.process.pid)[0] <= before[0], 5, "descriptors")
     wait_for(lambda: held_by(host)[0] <= host_before[0], 5, "descriptors of the host")
     assert held_by(host)[1] < host_before[1] + 4000
+    waited = starved(other.pid, host) - waited
     other.terminate()
     report = other.report()
-    assert report["errors"] == 0 and report["restarts"] == 0 and report["max_gap_ms"] < 1000
+    assert report["errors"] == 0 and report["restarts"] == 0
+    assert report["max_gap_ms"] < (1 + waited) * 1000, waited
     assert manager.row("raw0")["pid"] == host
 
 

@@ -10,7 +10,8 @@ import subprocess
 import time
 
 import pytest
-from test_manager import Connection, connect, hello, wait_for
+from crowd import Watch, wait_for
+from test_manager import Connection, connect, hello
 from test_manager import make, manager  # noqa: F401  fixtures
 
 SO_PASSRIGHTS = 83
@@ -44,9 +45,9 @@ def test_descriptors_that_take_long_to_close(manager, message, count):
     ours.close()
     os.kill(manager.process.pid, signal.SIGCONT)
     time.sleep(0.2)
-    begin = time.monotonic()
+    watch = Watch()
     report = manager.client("raw0", "load", 0.3, 4).report()
-    assert time.monotonic() - begin < 4
+    assert watch.took() < 4
     assert report["errors"] == 0 and report["restarts"] == 0
     client.close()
     peer.close()
@@ -83,7 +84,7 @@ def test_down_while_somebody_waits(manager, tmp_path):
     connection.request("GET", f"/v1/why?address=vfio-user:{path}")
     time.sleep(0.3)
     manager.process.terminate()
-    assert manager.process.wait(10) == 0, manager.log()
+    assert manager.process.wait(15) == 0, manager.log()
     connection.close()
     silent.close()
 
@@ -156,9 +157,9 @@ def test_a_host_that_floods_the_manager(manager, kind):
     flooding = manager.client("flood", "op", kind, 12)  # 200 ms each
     worst = 0
     while flooding.poll() is None:
-        asked = time.monotonic()
+        asked = Watch()
         assert manager.row("raw0")["state"] == "running"
-        worst = max(worst, time.monotonic() - asked)
+        worst = max(worst, asked.took())
         time.sleep(0.05)
     took = time.monotonic() - begin
     spent = manager_ms(manager) - before
@@ -239,9 +240,9 @@ def test_no_user_takes_all_of_the_control_socket(manager):
     request = b"GET /v1/devices HTTP/1.1\r\nHost: x\r\n\r\n"
     one, said = take(path, 65534, socket.SOCK_STREAM, 60, request)
     assert said.startswith("32 taken, 28 refused") and "this user has as many" in said, said
-    begin = time.monotonic()
+    watch = Watch()
     assert manager.get("/v1/devices") == []
-    assert time.monotonic() - begin < 2
+    assert watch.took() < 2
     one.communicate("")
     one, said = take(path, 65534, socket.SOCK_STREAM, 20, request)
     assert said.startswith("20 taken, 0 refused"), said

@@ -17,6 +17,7 @@ import time
 
 import pytest
 import serial
+from crowd import Watch, starved
 from rig import Peer, Progress, Rig, kill_host, long
 from torture import CLOCK_TICK, Bystander, Shell, check_memory, cpu_ticks, files, inventory, settled
 
@@ -314,34 +315,36 @@ def test_a_driver_that_never_starts_is_quarantined(rig, where):
 
 # ------------------------------------------------------------------------ drivers that hang
 
-def hang_and_time(rig, client, name):
-    """The time from now to the verdict, and to service."""
-    began = time.monotonic()
+def hang_and_time(rig, manager, client, name):
+    """The time from now to the verdict, the answer, and how long the manager was kept from working."""
+    began, waited = time.monotonic(), starved(manager.pid)
     pid = rig.row(name)["pid"]
     rig.wait_for(lambda: rig.row(name)["pid"] != pid, 5, "a verdict")
     verdict = time.monotonic() - began
     client.submit(ECHO)
-    answer = client.wait(10)
-    return verdict, time.monotonic() - began, answer
+    answer = client.wait(20)
+    return verdict, answer, starved(manager.pid) - waited
 
 
 def test_hang_in_a_callback(rig):
     """A busy loop: a verdict within 1 s, serving within 2 s; the request that does it every time fails."""
-    rig.manager()
+    manager = rig.manager()
     name, other = attach(rig, "t-echo"), attach(rig, "t-echo")
     elsewhere = Bystander(rig, other)
     client = Shell(rig, name)
     client.submit(ECHO)
     assert statuses(client.wait(5)) == [0]
+    theirs = starved(elsewhere.pid, rig.row(other)["pid"])
     client.submit(HANG)
-    verdict, _, answer = hang_and_time(rig, client, name)
+    verdict, answer, waited = hang_and_time(rig, manager, client, name)
     assert answer["outstanding"] == 0 and statuses(answer) == [0, -errno.EIO, 0], answer
     print(f"verdict after {verdict:.2f} s; recoveries: {rig.info(name)['recoveries']}")
-    assert verdict < 1.1
+    assert verdict < 1.1 + waited, waited
     for r in rig.info(name)["recoveries"]:
-        assert r["verdict"] == "hang" and r["silent_us"] < 1000000
-        assert r["silent_us"] + r["serving_us"] < 2000000
-    elsewhere.check(gap_ms=1000)
+        assert r["verdict"] == "hang" and r["silent_us"] < 1000000 + waited * 1e6
+        assert r["silent_us"] + r["serving_us"] < 2000000 + waited * 1e6
+    theirs = starved(elsewhere.pid, rig.row(other)["pid"]) - theirs
+    elsewhere.check(gap_ms=1000 * (1 + theirs))
     elsewhere.end()
     crash = rig.auriga("crash", name).stdout
     assert "hang" in crash and "no sign of life" in crash
@@ -349,15 +352,16 @@ def test_hang_in_a_callback(rig):
 
 def test_deadlock_in_a_callback(rig):
     """The lane sleeps for ever, in the kernel."""
-    rig.manager()
+    manager = rig.manager()
     name = attach(rig, "t-stuck")
     client = Shell(rig, name)
     client.submit(17)
-    verdict, _, answer = hang_and_time(rig, client, name)
+    verdict, answer, waited = hang_and_time(rig, manager, client, name)
     assert answer["outstanding"] == 0 and statuses(answer) == [-errno.EIO, 0], answer
-    assert verdict < 1.1
+    assert verdict < 1.1 + waited, waited
     for r in rig.info(name)["recoveries"]:
-        assert r["verdict"] == "hang" and r["silent_us"] + r["serving_us"] < 2000000
+        assert r["verdict"] == "hang"
+        assert r["silent_us"] + r["serving_us"] < 2000000 + waited * 1e6
     assert client.end() == 0
 
 
@@ -368,12 +372,12 @@ def test_request_held_after_cancel(rig):
     client = Shell(rig, name)
     client.submit(17)
     client.submit(18)
-    assert client.wait(0.3)["outstanding"] == 1
+    rig.wait_for(lambda: client.wait(0.1)["outstanding"] == 1, 5, "the one that is not held")
     pid = rig.row(name)["pid"]
     client.ask("cancel", 0)
-    began = time.monotonic()
-    answer = client.wait(10)
-    took = time.monotonic() - began
+    watch = Watch()
+    answer = client.wait(15)
+    took = watch.took()
     assert answer["outstanding"] == 0 and statuses(answer) == [-errno.ECANCELED, 0], answer
     row = rig.row(name)
     assert row["pid"] != pid and row["restarts"] == 1
@@ -782,9 +786,9 @@ def test_garbage_on_the_control_socket(rig):
         half.append(connect(rig.rundir / "control.sock", socket.SOCK_STREAM))
         half[-1].sendall(b"GET /v1/dev")
     bystander.check()
-    began = time.monotonic()
+    watch = Watch()
     assert rig.row("e0")["state"] == "running"
-    assert time.monotonic() - began < 20
+    assert watch.took() < 20
     for s in half:
         s.close()
     settled(rig, manager, before)
@@ -1062,9 +1066,9 @@ def test_a_device_that_stays_away_is_waited_for(rig):
         peer.close()
         rig.wait_for(lambda: rig.row(name)["state"] == "waiting", 3, "waiting")
         port.write(b"two")
-        time.sleep(4)  # longer than five attempts take
-        before = rig.row(name)
-        info = json.loads(rig.auriga("info", "--json", name).stdout)
+        # longer than five attempts take
+        rig.wait_for(lambda: rig.info(name)["budget"]["streak"] >= 6, 15, "another attempt")
+        before, info = rig.row(name), rig.info(name)
         assert before["state"] == info["state"] == "waiting" and before["pid"] is None
         assert re.search(r"waited for: .*\.sock: (nobody listens|no such socket)", info["reason"])
         assert info["budget"]["tokens"] == 5 and info["budget"]["streak"] >= 6

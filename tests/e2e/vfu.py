@@ -10,6 +10,8 @@ import struct
 import subprocess
 import time
 
+from crowd import wait_for
+
 VERSION, DMA_MAP, DMA_UNMAP, GET_INFO, GET_REGION_INFO, GET_REGION_IO_FDS, GET_IRQ_INFO = range(1, 8)
 SET_IRQS, REGION_READ, REGION_WRITE = 8, 9, 10
 RESET, WRITE_MULTI = 13, 15
@@ -304,7 +306,4 @@ def gone(pid):
 
 
 def wait_until(what, timeout=5.0):
-    end = time.monotonic() + timeout
-    while not what():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
+    wait_for(what, timeout, "it did not come true", pause=0.005)
