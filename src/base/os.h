@@ -62,7 +62,10 @@ void au_os_free(void *memory);
 
 struct au_os_thread;
 
-/** au_os_thread_start - start a thread; @name is seen in ps and gdb, 15 characters. */
+/**
+ * au_os_thread_start - start a thread; @name is seen in ps and gdb, 15 characters. Signals that are
+ * sent to the process are for its other threads.
+ */
 int au_os_thread_start(struct au_os_thread **thread, const char *name, void (*fn)(void *arg),
 		       void *arg);
 /** au_os_thread_join - wait for its end, and free it. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -31,6 +32,23 @@ static void *os_thread_main(void *arg)
 	return NULL;
 }
 
+/* A program's signals are for its own threads, which may wait for them in their own way; only what
+ * a thread brings upon itself is its own. */
+static int os_thread_create(struct au_os_thread *t)
+{
+	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
+	sigset_t others, before;
+	int err;
+
+	sigfillset(&others);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(&others, own[i]);
+	pthread_sigmask(SIG_BLOCK, &others, &before);
+	err = pthread_create(&t->id, NULL, os_thread_main, t);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return err;
+}
+
 int au_os_thread_start(struct au_os_thread **thread, const char *name, void (*fn)(void *arg),
 		       void *arg)
 {
@@ -42,7 +60,7 @@ int au_os_thread_start(struct au_os_thread **thread, const char *name, void (*fn
 	t->fn = fn;
 	t->arg = arg;
 	snprintf(t->name, sizeof(t->name), "%s", name);
-	err = pthread_create(&t->id, NULL, os_thread_main, t);
+	err = os_thread_create(t);
 	if (err) {
 		au_os_free(t);
 		return -err;

@@ -339,7 +339,6 @@ static int fuse_mount_it(struct fuse_disk *d)
 	return 0;
 }
 
-/* Before there is another thread, which would take them: a driver in this process has one. */
 static void fuse_signals(struct fuse_disk *d)
 {
 	sigset_t set;
@@ -411,9 +410,10 @@ int export_fuse(const char *target, int argc, char **argv)
 		return -EINVAL;
 	}
 	clock_gettime(CLOCK_REALTIME, &d.born);
-	fuse_signals(&d);
+	/* Until here a signal ends it at once: nothing is there that would have to go first. */
 	rc = fuse_jobs_open(&d.jobs, target);
 	if (rc == 0) {
+		fuse_signals(&d);
 		d.name = au_unit_name(d.jobs.handle);
 		rc = fuse_serve(&d);
 	}
