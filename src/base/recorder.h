@@ -19,6 +19,7 @@
 #define AU_RECORDER_LANES   8
 #define AU_RECORDER_RECORDS 1024 /* per lane, 64 bytes each */
 #define AU_RECORDER_CRASH   (64u * 1024)
+#define AU_RECORDER_BUSY    256
 
 /**
  * struct au_lane_status - one lane's signs of life.
@@ -36,6 +37,11 @@ struct au_lane_status {
 	uint32_t reserved[11];
 };
 
+/**
+ * struct au_status - the status page.
+ * @busy: how many channels have requests with the host, or have yet to replay theirs, by the
+ *	remainder of the channel's number: those are what the next host waits for.
+ */
 struct au_status {
 	uint32_t magic;
 	uint32_t version;
@@ -43,6 +49,7 @@ struct au_status {
 	_Atomic uint32_t crashed; /* the crash area is filled in */
 	uint32_t reserved[12];
 	struct au_lane_status lane[AU_RECORDER_LANES];
+	_Atomic uint16_t busy[AU_RECORDER_BUSY];
 };
 
 /** struct au_record - one entry of the flight recorder; @seq is stored last, 0: empty. */

@@ -112,20 +112,21 @@ enum au_host_msg {
 
 /*
  * AU_HM_START: {"name", "driver", "address", "params": ["k=v"...], "generation", "from": "off" or
- * "failed", "verify": bool, "replays": how many channels will replay, "session": hex of struct
- * au_bus_session or absent, "fds": {"module": i, "status": i, "state": i, "retained": i, "session":
- * i, "listen": i, "claim": i}, "state_fresh", "retained_fresh", "uid", "gid", "module_path": for
- * crash records, "cgroup": {"in_force", "detail"} of struct au_host_cgroup, "sandbox": {"seccomp":
- * false, ...} for tests, by the names of au_layer_name()} after the head. Indexes are into the
- * descriptors of the message. Required: name, driver, address, generation, fds.module, fds.status,
- * fds.state; uid and gid 0 or absent: it keeps the caller's, and says so.
+ * "failed", "verify": bool, "replays": how many channels lived before, "session": hex of
+ * struct au_bus_session or absent, "fds": {"module": i, "status": i, "state": i, "retained": i,
+ * "session": i, "listen": i, "claim": i}, "state_fresh", "retained_fresh", "uid", "gid",
+ * "module_path": for crash records, "cgroup": {"in_force", "detail"} of struct au_host_cgroup,
+ * "sandbox": {"seccomp": false, ...} for tests, by the names of au_layer_name()} after the head.
+ * Indexes are into the descriptors of the message. Required: name, driver, address, generation,
+ * fds.module, fds.status, fds.state; uid and gid 0 or absent: it keeps the caller's, and says so.
  *
  * AU_HM_READY: {"units": [{"index", "class"}], "layers": [{"name", "in_force", "detail"}],
  * "times_us": {"loaded", "sandboxed", "started"}}: since AU_HM_START came, cumulative.
  *
- * The AU_HM_OPENs of the channels that replay follow AU_HM_START at once, before AU_HM_READY,
- * exactly "replays" of them; an AU_HM_CLOSE follows when such a client goes away meanwhile. New
- * channels come after AU_HM_READY.
+ * The AU_HM_OPENs of the channels that lived before follow AU_HM_START at once, before AU_HM_READY,
+ * exactly "replays" of them, with AU_HM_REPLAYS; those with AU_HM_AWAITED keep the gate closed
+ * until they have replayed, the others until they are open; an AU_HM_CLOSE follows when such a
+ * client goes away meanwhile. New channels come after AU_HM_READY.
  *
  * AU_HM_ADOPTED: {"name", "driver", "address", "generation", "units": [...], "layers": [...],
  * "channels": [{"channel", "unit", "token": "32 hex digits", "depth", "buffer_size"}], "fds":
@@ -147,11 +148,12 @@ struct au_hm_open {
 	uint32_t unit;
 	uint32_t depth;
 	uint32_t buffer_size; /* the pool is depth times this */
-	uint32_t flags;	      /* AU_OPEN_QUIET; AU_HM_REPLAYS */
+	uint32_t flags;	      /* AU_OPEN_QUIET; AU_HM_REPLAYS, AU_HM_AWAITED */
 	uint32_t generation;
 	uint64_t token[2];
 };
-#define AU_HM_REPLAYS 0x10000u
+#define AU_HM_REPLAYS 0x10000u /* it lived in an earlier generation */
+#define AU_HM_AWAITED 0x20000u /* ... and had requests there: the gate waits for them */
 
 struct au_hm_channel {
 	struct au_msg_head head;

@@ -64,6 +64,7 @@ struct au_chan_server {
 	uint16_t flags_passed; /* on to the driver */
 	bool attention;	       /* something of the slow path */
 	bool muted;
+	bool idle; /* it has no request here, and is not awaited */
 	uint32_t early_count;
 	uint32_t quiet;
 	/* now and then */
@@ -72,6 +73,7 @@ struct au_chan_server {
 	uint64_t *early; /* per slot: cancelled before it came; 0: none */
 	bool gone;	 /* the client */
 	bool replaying;	 /* and has not said that this is all */
+	bool awaited;	 /* the gate waits for that */
 	bool said;	 /* that this is all */
 	bool stashed;
 	union server_request stash; /* the first new request, while the gate is closed */
@@ -107,6 +109,35 @@ static bool server_gate_closed(const struct au_chan_server *s)
 	return s->config.gate && s->config.gate->closed;
 }
 
+/* That this was all, or that nothing will come. */
+static void server_replayed(struct au_chan_server *s)
+{
+	bool awaited = s->awaited;
+
+	s->replaying = s->awaited = false;
+	if (awaited)
+		gate_one_less(s->config.gate);
+}
+
+/* ---------------------------------------------------------------- busy, idle */
+
+static void server_set_idle(struct au_chan_server *s, bool idle)
+{
+	if (s->idle == idle)
+		return;
+	s->idle = idle;
+	if (s->config.busy)
+		atomic_fetch_add_explicit(s->config.busy, idle ? -1 : 1, memory_order_relaxed);
+}
+
+/* At leisure, for it is looked at only if this host dies. */
+static void server_look_idle(struct au_chan_server *s)
+{
+	if (!s->awaited && !s->stashed &&
+	    (uint32_t)(s->stats.requests - s->stats.stale) == s->complete.tail)
+		server_set_idle(s, true);
+}
+
 /* ------------------------------------------------------------ closing, ends */
 
 static void server_free(void *context)
@@ -124,11 +155,14 @@ static void server_free(void *context)
 
 void au_chan_server_close(struct au_chan_server *server)
 {
-	struct au_chan_gate *gate = server->replaying ? server->config.gate : NULL;
+	struct au_chan_gate *gate = server->awaited ? server->config.gate : NULL;
 
 	auf_lane_remove(server->config.lane, &server->source);
+	/* What is muted has requests that will be replayed elsewhere. */
+	if (!server->muted)
+		server_set_idle(server, true);
 	server->muted = true;
-	server->replaying = false;
+	server->replaying = server->awaited = false;
 	auf_handle_close(server->handle, server_free, server);
 	if (gate)
 		gate_one_less(gate);
@@ -369,6 +403,7 @@ static unsigned int server_replay(struct au_chan_server *s, unsigned int budget)
 	union server_request r;
 	unsigned int count = 0;
 
+	server_set_idle(s, false);
 	while (count < budget && !s->stashed && au_ring64_pop(&s->submit, &r.wire)) {
 		count++;
 		if (!(r.wire.flags & AU_WIRE_REPLAY)) {
@@ -385,10 +420,8 @@ static unsigned int server_replay(struct au_chan_server *s, unsigned int budget)
 	if (au_ring64_ready(&s->control))
 		server_controls(s);
 	/* What was sent before it was said is visible now. */
-	if (s->said && (s->stashed || !au_ring64_ready(&s->submit))) {
-		s->replaying = false;
-		gate_one_less(s->config.gate);
-	}
+	if (s->said && (s->stashed || !au_ring64_ready(&s->submit)))
+		server_replayed(s);
 	return count;
 }
 
@@ -413,7 +446,7 @@ static unsigned int server_poll_slowly(struct au_chan_server *s, unsigned int bu
 		return count;
 	}
 	if (s->replaying && s->said)
-		s->replaying = false;
+		server_replayed(s);
 	s->attention = false;
 	if (s->stashed) {
 		s->stashed = false;
@@ -445,6 +478,9 @@ static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 		if (count != 0 || s->attention)
 			return count;
 	}
+	/* Before the driver can have one. */
+	if (AU_RING_UNLIKELY(s->idle) && au_ring64_ready(&s->submit))
+		server_set_idle(s, false);
 	while (count < budget && au_ring64_pop(&s->submit, &r.wire)) {
 		count++;
 		if (AU_RING_UNLIKELY(!server_take(s, &r)))
@@ -456,6 +492,7 @@ static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 		s->quiet = 0;
 	} else if (AU_RING_UNLIKELY(++s->quiet == SERVER_QUIET)) {
 		server_look_at_doorbell(s);
+		server_look_idle(s);
 	}
 	if (AU_RING_UNLIKELY(au_ring64_ready(&s->control)))
 		server_controls(s);
@@ -482,6 +519,7 @@ static bool server_arm(struct auf_source *source)
 		au_ring_disarm(&s->submit);
 		return false;
 	}
+	server_look_idle(s);
 	return true;
 }
 
@@ -536,6 +574,7 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 	s->flags_passed = s->flags_known | AU_WIRE_REPLAY;
 	s->flags_known |= config->replaying ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : 0;
 	s->replaying = config->replaying;
+	s->idle = true;
 	s->attention = config->gate && config->gate->closed;
 	au_ring64_consumer_init(&s->submit, mem + layout.submit, layout.entries);
 	au_ring16_producer_init(&s->complete, mem + layout.complete, layout.entries);
@@ -557,6 +596,13 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 		return err;
 	}
 	*server = s;
+	if (!config->replaying || !config->gate)
+		return 0;
+	s->awaited = config->awaited;
+	if (s->awaited)
+		server_set_idle(s, false);
+	else
+		gate_one_less(config->gate);
 	return 0;
 fail:
 	free(s->last);

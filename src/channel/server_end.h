@@ -57,6 +57,9 @@ void au_chan_gate_skip(struct au_chan_gate *gate);
  * @dma_offset: from an address in @pool to where the device finds it.
  * @quiet: AU_OPEN_QUIET.
  * @replaying: the channel lived in an earlier generation; it counts in @gate->waiting.
+ * @awaited: ... and had requests there: it counts until it has replayed, otherwise until it is
+ *here.
+ * @busy: counts the channels that have requests here, or are awaited; NULL: nobody wants to know.
  * @ended: the channel ends by itself: @reason is 0 when the client has gone, -EPROTO when it broke
  *	a rule; @text is one line. closed() follows. au_chan_server_close() is not to be called.
  * @closed: everything is let go of, the memory too.
@@ -75,6 +78,8 @@ struct au_chan_server_config {
 	uint64_t dma_offset;
 	bool quiet;
 	bool replaying;
+	bool awaited;
+	_Atomic uint16_t *busy;
 	void (*ended)(void *context, int reason, const char *text);
 	void (*closed)(void *context);
 	void *context;

@@ -93,6 +93,8 @@ static int channel_serve(struct host *host, struct host_channel *ch)
 		.generation = host->start.generation,
 		.quiet = ch->flags & AU_OPEN_QUIET,
 		.replaying = ch->flags & AU_HM_REPLAYS,
+		.awaited = ch->flags & AU_HM_AWAITED,
+		.busy = &host->recorder.status->busy[ch->id % AU_RECORDER_BUSY],
 		.ended = channel_ended,
 		.closed = channel_closed,
 		.context = ch,

@@ -223,7 +223,7 @@ static int channel_open(struct mgr_channel *ch)
 	msg.unit = ch->unit;
 	msg.depth = ch->depth;
 	msg.buffer_size = ch->buffer_size;
-	msg.flags = ch->flags | (ch->lived ? AU_HM_REPLAYS : 0);
+	msg.flags = ch->flags | (ch->lived ? AU_HM_REPLAYS : 0) | (ch->awaited ? AU_HM_AWAITED : 0);
 	msg.generation = dev->host->generation;
 	memcpy(msg.token, ch->token, sizeof(msg.token));
 	fds[0] = ch->rings_fd;
@@ -385,6 +385,24 @@ unsigned int mgr_channels_replaying(struct mgr_device *dev)
 		count += ch->client && ch->lived && !ch->closing;
 	}
 	return count;
+}
+
+void mgr_channels_look(struct mgr_device *dev, const struct mgr_host *host)
+{
+	const struct au_status *status = host->recorder.status;
+
+	au_list_for_each (node, &dev->channels) {
+		struct mgr_channel *ch = AU_CONTAINER(node, struct mgr_channel, node);
+		bool busy = !status || status->busy[ch->id % AU_RECORDER_BUSY];
+
+		if (!ch->opened)
+			continue;
+		/* One that died before it served may not have seen what there is. */
+		if (host->serving)
+			ch->awaited = busy;
+		else
+			ch->awaited |= busy || !ch->lived;
+	}
 }
 
 void mgr_channels_reopen(struct mgr_device *dev)

@@ -221,6 +221,7 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 	if (!host->recorder.status)
 		au_recorder_map(host->status_fd, false, &host->recorder);
 	verdict = mgr_host_verdict(host, status, &signal, text, sizeof(text));
+	mgr_channels_look(dev, host);
 	mgr_device_credit(dev);
 	au_loop_timer_cancel(&dev->deadline);
 	au_loop_timer_cancel(&dev->idle);

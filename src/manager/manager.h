@@ -403,6 +403,7 @@ json_t *mgr_evidence(struct mgr_device *dev, struct mgr_host *host, enum mgr_ver
  * @client: NULL: it has gone, and the host has not let go yet; or it has not come back yet.
  * @opened: the host of this generation was told.
  * @lived: it was open in an earlier generation.
+ * @awaited: ... and had requests with that host, as far as is known: the next one waits for them.
  * @told: the client was told about this generation.
  * @fault: the host that it was open in died by its own fault; for the next AU_CM_CHANNEL.
  * @pool_known: the client has the pool already.
@@ -419,7 +420,7 @@ struct mgr_channel {
 	uint32_t flags;
 	uint64_t token[2];
 	uid_t uid;
-	bool opened, lived, told, fault, pool_known, closing, close_sent;
+	bool opened, lived, awaited, told, fault, pool_known, closing, close_sent;
 	int pool_fd;
 	int rings_fd;
 	int doorbell_fd[2];
@@ -430,6 +431,11 @@ int mgr_listeners_open(struct mgr_device *dev, char *error, size_t error_size);
 void mgr_listeners_close(struct mgr_device *dev);
 /** mgr_units_changed - put up and take down sockets as units are now. */
 void mgr_units_changed(struct mgr_device *dev);
+/**
+ * mgr_channels_look - @host is dead: which channels had requests with it. It is its own word, and
+ * whatever it is, costs nobody more than the order of requests of different clients.
+ */
+void mgr_channels_look(struct mgr_device *dev, const struct mgr_host *host);
 /** mgr_channels_replaying - how many channels will replay in the next host. */
 unsigned int mgr_channels_replaying(struct mgr_device *dev);
 /** mgr_channels_reopen - tell a starting host about the channels that replay. */

@@ -2,8 +2,9 @@
 /*
  * Signs of life. Every 300 ms each host is asked for one; each of its lanes, in the loop that also
  * serves I/O, stores the number it was asked with in the status page. A lane that has not done so
- * within 600 ms hangs: the verdict falls at the third beat at the latest, within 0.9 s. Time in
- * which the manager itself was not scheduled counts for nobody.
+ * within 600 ms hangs: the verdict falls at the third beat at the latest, within 0.9 s. One that is
+ * silent because it was stopped (SIGSTOP) will not come to life by waiting: there, the next beat is
+ * enough. Time in which the manager itself was not scheduled counts for nobody.
  */
 #include "manager/manager.h"
 
@@ -79,6 +80,11 @@ static char supervise_state(pid_t pid)
 	return first;
 }
 
+static bool supervise_stopped(const struct mgr_host *host)
+{
+	return supervise_state(host->pid) == 'T';
+}
+
 static void supervise_hung(struct mgr_host *host, int lane, uint64_t silent_ms)
 {
 	char state = supervise_state(host->pid);
@@ -112,7 +118,8 @@ static void supervise_host(struct mgr_host *host, uint64_t now)
 	overdue_ms = supervise_overdue_ms(host);
 	if (lane < 0)
 		host->beat_ns = 0;
-	if (!dev->held && host->beat_ns && now - host->beat_ns >= MGR_HANG_MS * 1000000ull) {
+	if (!dev->held && host->beat_ns &&
+	    (now - host->beat_ns >= MGR_HANG_MS * 1000000ull || supervise_stopped(host))) {
 		supervise_hung(host, lane, (now - host->beat_ns) / 1000000);
 		return;
 	}

@@ -15,6 +15,7 @@ import serial
 from align import align, align_gaps
 from crowd import Watch
 from rig import Peer, Progress, Rig, kill_host, long
+from torture import Shell
 
 KIB = 1024
 AMOUNTS = pytest.mark.parametrize(
@@ -116,17 +117,19 @@ def pump(rig, target, data, receive, idle_ms=5000, rate=0):
     """Start tests/tools/serial_pump. Returns the process; pump_result() collects."""
     source, sink = rig.rundir / "pump.in", rig.rundir / "pump.out"
     source.write_bytes(data)
-    child = subprocess.Popen([rig.build / "tests/serial_pump", target, "--in", source, "--out", sink,
-                              "--receive", str(receive), "--idle-ms", str(idle_ms), "--rate", str(rate)],
-                             stdout=subprocess.PIPE, text=True)
+    # To a file: what it says of ten minutes of kills is more than a pipe holds that nobody reads.
+    with open(rig.rundir / "pump.json", "w", encoding="utf-8") as said:
+        child = subprocess.Popen([rig.build / "tests/serial_pump", target, "--in", source, "--out", sink,
+                                  "--receive", str(receive), "--idle-ms", str(idle_ms), "--rate", str(rate)],
+                                 stdout=said)
     rig.children.append(child)
     return child
 
 
 def pump_result(rig, child, seconds):
-    out, _ = child.communicate(timeout=seconds)
+    child.wait(timeout=seconds)
     rig.children.remove(child)
-    report = json.loads(out)
+    report = json.loads((rig.rundir / "pump.json").read_text())
     report["data"] = (rig.rundir / "pump.out").read_bytes()
     return report
 
@@ -253,6 +256,27 @@ def test_settings_come_back_without_a_dtr_glitch(rig):
     divisors = [value for (offset, value), (before, latch) in zip(writes[1:], writes) if offset == 0
                 and before == 3 and latch & 0x80]
     assert divisors[-1] == 12, "9600 baud"
+    peer.close()
+
+
+def test_no_dtr_glitch_with_nothing_outstanding(rig):
+    """Who has the port open and does not look keeps the outputs up all the same."""
+    log = rig.rundir / "registers.log"
+    target, far = uart(rig, "process", log=log)
+    peer = Peer(far)
+    idle = Shell(rig, target)
+    assert idle.ask("line", 9600, 0)["rc"] == 0 and idle.wait(5)["outstanding"] == 0
+    mark = len(log.read_text().splitlines())
+    for generation in range(2, 5):
+        kill_host(rig, target)
+        rig.wait_for(lambda least=generation: rig.row(target)["generation"] == least and
+                     rig.row(target)["state"] == "running", 10, "restart")
+    idle.ask("forget")
+    assert idle.ask("line", 19200, 0)["rc"] == 0 and idle.wait(5)["outstanding"] == 0
+    lines = [line.split() for line in log.read_text().splitlines()[mark:]]
+    mcr = [int(l[6], 0) for l in lines if l[2] == "w" and l[3] in ("0", "bar0") and int(l[4], 0) == 4]
+    assert len(mcr) >= 3 and all(value & 3 == 3 for value in mcr), f"DTR or RTS fell: {mcr}"
+    assert idle.end() == 0
     peer.close()
 
 

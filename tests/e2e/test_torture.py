@@ -87,6 +87,27 @@ def test_clients_killed_under_load(rig, count):
     assert rig.row(f"{raw}.0")["restarts"] == 0
 
 
+def test_who_never_polls_holds_nobody_up(rig):
+    """A client that has nothing outstanding, and does not look: the next host does not wait for it."""
+    rig.manager()
+    name = attach(rig, "t-echo")
+    idle, other = Shell(rig, name), Bystander(rig, name)
+    idle.submit(ECHO, 8)
+    assert idle.wait(5)["outstanding"] == 0
+    for kills in range(1, 4):
+        kill_host(rig, name)
+        rig.wait_for(lambda least=kills: len(rig.info(name)["recoveries"]) == least, 10, "recovery")
+        other.check(downs=None)
+    waits = [r["serving_us"] - r["driver_us"] for r in rig.info(name)["recoveries"]]
+    assert max(waits) < 500_000, waits
+    # It is served all the same when it does look.
+    idle.ask("forget")
+    idle.submit(ECHO, 8)
+    assert statuses(idle.wait(5)) == [0] * 8
+    other.end()
+    assert idle.end() == 0
+
+
 # ------------------------------------------------------------------------ poison
 
 def statuses(answer):

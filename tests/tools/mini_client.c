@@ -54,7 +54,7 @@ void mini_channel_attach(struct mini *m, struct mini_channel *c, bool replays)
 		.unit = c->unit,
 		.depth = c->depth,
 		.buffer_size = c->buffer_size,
-		.flags = replays ? AU_HM_REPLAYS : 0,
+		.flags = replays ? AU_HM_REPLAYS | AU_HM_AWAITED : 0,
 		.generation = m->generation,
 		.token = { 0x1122334455667788, c->id },
 	};

@@ -137,6 +137,7 @@ struct host {
 	struct auf_handle *handle;
 	unsigned char *rings;
 	size_t rings_size;
+	_Atomic uint16_t busy;
 	int bell[2]; /* the client's end, the host's */
 	uint32_t generation;
 	int reason; /* of its end */
@@ -150,6 +151,7 @@ struct pair {
 	unsigned char *pool;
 	uint32_t depth, buffer_size;
 	bool hold; /* for hosts that start */
+	bool lost; /* they do not wait for it */
 };
 
 static void host_ended(void *context, int reason, const char *text)
@@ -195,6 +197,8 @@ static struct host *host_start(struct pair *pair, uint32_t generation, bool repl
 		.buffer_size = pair->buffer_size,
 		.generation = generation,
 		.replaying = replaying,
+		.awaited = replaying && !pair->lost,
+		.busy = &host->busy,
 		.ended = host_ended,
 		.closed = host_closed,
 		.context = host,

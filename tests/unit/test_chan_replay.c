@@ -302,6 +302,63 @@ static void test_gate_client_dies(void **state)
 	assert_int_equal(all_replayed, 1);
 }
 
+/* Who has a request with the host is what the next one waits for; who has none is not. */
+static void test_busy(void **state)
+{
+	struct pair *pair = *state;
+	struct au_io io[2] = { 0 };
+	struct host *h = pair->host;
+	struct auf_source *source = h->lane.sources[0];
+
+	assert_int_equal(h->busy, 0);
+	submit(pair, io, 2);
+	fake_turn(&h->lane);
+	assert_int_equal(h->busy, 1);
+	fake_complete(h->handle, slot_of(&io[0]), 0, 0);
+	assert_true(source->arm(source));
+	source->disarm(source);
+	assert_int_equal(h->busy, 1);
+	fake_complete(h->handle, slot_of(&io[1]), 0, 0);
+	assert_true(source->arm(source));
+	source->disarm(source);
+	/* Whether the client has looked at the answers is nobody's business. */
+	assert_int_equal(h->busy, 0);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 2);
+	submit(pair, io, 1);
+	fake_turn(&h->lane);
+	assert_int_equal(h->busy, 1);
+	au_chan_server_mute(h->server);
+	fake_complete(h->handle, slot_of(&io[0]), -ENODEV, 0);
+	fake_turn(&h->lane);
+	assert_true(source->arm(source));
+	assert_int_equal(h->busy, 1);
+}
+
+/* One that is not awaited may replay, and opens nobody's gate by that. */
+static void test_gate_not_awaited(void **state)
+{
+	static struct au_chan_gate gate;
+	struct pair *pair = *state;
+	struct au_io io = { 0 };
+	struct host *h;
+
+	gate = (struct au_chan_gate){ .closed = true, .waiting = 2, .replayed = count_replayed };
+	all_replayed = 0;
+	submit(pair, &io, 1);
+	pair->lost = true;
+	h = host_start(pair, 2, true, &gate);
+	assert_int_equal(h->busy, 0);
+	assert_int_equal(gate.waiting, 1);
+	pair_attach(pair, h, false);
+	fake_turn(&h->lane);
+	fake_turn(&h->lane);
+	assert_int_equal(h->busy, 1);
+	assert_int_equal(h->handle->submitted, 1);
+	assert_int_equal(gate.waiting, 1);
+	assert_int_equal(all_replayed, 0);
+	assert_int_equal(held(pair, &io)->flags, AU_REQ_REPLAY);
+}
+
 /* A host that goes down in order: what it fails on its way does not reach the client. */
 static void test_mute(void **state)
 {
@@ -685,6 +742,8 @@ int main(void)
 		TEST(test_gate),
 		TEST(test_gate_cancel_put_aside),
 		TEST(test_gate_client_dies),
+		TEST(test_gate_not_awaited),
+		TEST(test_busy),
 		TEST(test_mute),
 		TEST(test_poison),
 		TEST(test_no_poison_without_fault),
