@@ -108,13 +108,10 @@ static void disk_done(struct au_io *io)
  * instructions in here. */
 static void __attribute__((noinline)) disk_loop(struct disk_lane *lane)
 {
-	const struct disk_plan *plan = lane->plan;
-	/* Whoever runs the driver has to look; the others may sleep. */
-	int timeout_ms = strstr(plan->target, ",poll=app") ? 0 : -1;
 	unsigned int round = 0;
 
 	while (lane->flying) {
-		int n = au_poll(lane->handle, 0, timeout_ms);
+		int n = au_poll(lane->handle, 0, lane->patience_ms);
 
 		if (__builtin_expect(n < 0, 0)) {
 			disk_fail(lane, n, au_errmsg());
@@ -236,6 +233,7 @@ void *disk_run(void *arg)
 	lane->writes = plan->writes;
 	lane->block = plan->block;
 	lane->jump = plan->random;
+	lane->patience_ms = strstr(plan->target, ",poll=app") ? 0 : -1;
 	open = disk_open(lane);
 	atomic_store(&lane->ready, true);
 	if (open) {

@@ -50,6 +50,7 @@ struct disk_job {
  * struct disk_lane - a thread with a handle of its own.
  * @data: for one request; the others are in the handle's own buffers, so that nothing is copied.
  * @writes, @block, @jump: of the plan, where they are at hand.
+ * @patience_ms: for au_poll(): whoever runs the driver has to look, the others may sleep.
  * @blocks: requests go to so many blocks from @first on.
  * @ready: it is open, or has failed: its time begins.
  * @left: requests that are still to be submitted.
@@ -67,6 +68,7 @@ struct disk_lane {
 	unsigned int writes;
 	uint32_t block;
 	bool jump;
+	int patience_ms;
 	uint64_t random;
 	uint64_t first, blocks, next;
 	uint64_t left;

@@ -29,6 +29,7 @@ struct disk_verify {
 	uint64_t run;	   /* of this run: an older one's blocks are not taken for its own */
 	uint64_t sequence; /* of the last write */
 	uint64_t mismatches;
+	int failed; /* why the last look did not go through */
 	struct verify_block *block;
 };
 
@@ -170,23 +171,54 @@ void disk_verify_end(struct disk_verify *v, struct disk_job *job)
 	}
 }
 
+/* The next block that was written, if there is one. */
+static void verify_next(struct disk_verify *v, struct disk_job *job)
+{
+	struct disk_lane *lane = job->lane;
+	int rc;
+
+	while (lane->next < v->blocks && !v->block[lane->next].known)
+		lane->next++;
+	if (lane->next == v->blocks)
+		return;
+	job->io.op = AU_BLOCK_READ;
+	disk_verify_begin(v, job, lane->next++);
+	rc = au_submit(lane->handle, &job->io);
+	if (rc) {
+		lane->errors++;
+		lane->next = v->blocks;
+		v->failed = rc;
+	} else {
+		lane->flying++;
+	}
+}
+
+static void verify_done(struct au_io *io)
+{
+	struct disk_job *job = (struct disk_job *)io;
+	struct disk_verify *v = job->lane->verify;
+
+	job->lane->flying--;
+	disk_verify_end(v, job);
+	if (io->status) {
+		job->lane->errors++;
+		v->failed = io->status;
+	}
+	verify_next(v, job);
+}
+
 int disk_verify_all(struct disk_verify *v, struct disk_lane *lane)
 {
-	char *data = lane->data;
-
-	for (uint64_t i = 0; i < v->blocks; i++) {
-		uint64_t offset = (v->first + i) * v->size;
-		int rc;
-
-		if (!v->block[i].known)
-			continue;
-		memset(data, 0xee, v->size);
-		rc = au_block_read(lane->handle, offset, data, v->size);
-		if (rc) {
-			lane->errors++;
-			return rc;
-		}
-		verify_look(v, &v->block[i], offset, data);
+	lane->next = 0;
+	for (unsigned int i = 0; i < lane->plan->depth; i++) {
+		lane->jobs[i].io.done = verify_done;
+		verify_next(v, &lane->jobs[i]);
 	}
-	return 0;
+	while (lane->flying) {
+		int rc = au_poll(lane->handle, 0, lane->patience_ms);
+
+		if (rc < 0)
+			return rc;
+	}
+	return v->failed;
 }
