@@ -3,6 +3,7 @@
 #include "dma.h"
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -44,7 +45,8 @@ static void unmapped(void *arg, int err)
 
 /*
  * Interrupts end before the next client is let in, and what it says waits until its predecessor's
- * memory is gone; accesses that QEMU has been given go on.
+ * memory is gone; accesses that QEMU has been given go on. The function masters the bus no more
+ * before the memory goes: what it was in the middle of is no stray access.
  */
 static void session_end(struct vfu_session *s)
 {
@@ -56,6 +58,7 @@ static void session_end(struct vfu_session *s)
 	s->dead = true;
 	if (f->session == s) {
 		f->session = NULL;
+		f->command &= (uint16_t)~PCI_COMMAND_MASTER;
 		intx_set_fd(f, -1);
 		msi_disable(f);
 		if (f->maps || f->dma_jobs)
