@@ -7,8 +7,8 @@ import select
 import subprocess
 import time
 
-# Ids that no account has.
-UID = 70001
+# Ids that no account has, and no other test at the same time: processes are counted by uid.
+UID = 1000000000 + os.getpid()
 # A little more under sanitizers and on a busy machine.
 PATIENCE = 20
 
