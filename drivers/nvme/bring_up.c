@@ -228,6 +228,13 @@ static int identify_take(struct nvme *n, uint16_t status, uint32_t dw0)
 	n->can_shadow = oacs & OACS_DBBUF;
 	n->can_discard = oncs & ONCS_DSM;
 	n->can_zero = oncs & ONCS_WRITE_ZEROES;
+	n->can_verify = oncs & ONCS_COMPARE;
+	n->compare_blocks = n->can_verify && n->depth > 1 && (id[ID_FUSES] & FUSES_COMPARE)
+				    ? nvme_get16(id + ID_ACWU) + 1u
+				    : 0;
+	n->sgl = n->want_sgl ? SGLS_SUPPORT(nvme_get32(id + ID_SGLS)) : SGLS_NONE;
+	if (n->sgl > SGLS_DWORDS)
+		n->sgl = SGLS_NONE;
 	n->cache = id[ID_VWC] & VWC_PRESENT;
 	n->tells_namespaces = oaes & EVENTS_NAMESPACES;
 	n->abort_limit = id[ID_ACL] + 1u;

@@ -76,8 +76,24 @@ static const char *namespace_wrong(const struct nvme *n, uint64_t blocks, uint32
 	return NULL;
 }
 
-static void namespace_add(struct nvme *n, struct nvme_ns *ns, bool read_only)
+/* Bytes that a fused compare and write is atomic for [6.4.1]; 0: there is none. */
+static uint32_t namespace_compare(const struct nvme *n, const struct nvme_ns *ns, const uint8_t *id)
 {
+	uint32_t blocks = n->compare_blocks, own = nvme_get16(id + NS_NACWU);
+	uint64_t bytes;
+
+	if (blocks && (id[NS_NSFEAT] & NSFEAT_ATOMIC)) {
+		blocks = own ? own + 1 : blocks;
+		/* What crosses a boundary is not atomic; a block does not. */
+		blocks = nvme_get16(id + NS_NABSN) ? 1 : blocks;
+	}
+	bytes = (uint64_t)blocks << ns->shift;
+	return bytes < n->max_transfer ? (uint32_t)bytes : n->max_transfer;
+}
+
+static void namespace_add(struct nvme *n, struct nvme_ns *ns, const uint8_t *id)
+{
+	bool read_only = id[NS_NSATTR] & NSATTR_PROTECTED;
 	struct au_block_config config = {
 		AU_HEAD(struct au_block_config),
 		.context = ns,
@@ -87,12 +103,15 @@ static void namespace_add(struct nvme *n, struct nvme_ns *ns, bool read_only)
 		.max_range = (uint64_t)ZEROES_BLOCKS_MAX << ns->shift,
 		.flags = (read_only ? AU_BLOCK_READ_ONLY : 0) | (n->cache ? AU_BLOCK_CACHE : 0) |
 			 (n->can_discard ? AU_BLOCK_CAN_DISCARD : 0) |
-			 (n->can_zero ? AU_BLOCK_CAN_ZERO : 0),
+			 (n->can_zero ? AU_BLOCK_CAN_ZERO : 0) |
+			 (n->can_verify ? AU_BLOCK_CAN_VERIFY : 0) |
+			 (n->compare_blocks ? AU_BLOCK_CAN_COMPARE : 0),
 		.depth = n->depth,
 		.model = n->model,
 		.serial = n->serial,
 		.deliver = nvme_deliver,
 		.unit = ns->nsid,
+		.max_compare = namespace_compare(n, ns, id),
 	};
 
 	ns->nvme = n;
@@ -136,7 +155,7 @@ static void namespace_found(struct nvme *n, uint32_t nsid, const uint8_t *id)
 		ns->shift = shift;
 		ns->bytes = blocks << shift;
 		__builtin_memcpy(ns->id, id + NS_NGUID, NS_ID_SIZE);
-		namespace_add(n, ns, id[NS_NSATTR] & NSATTR_PROTECTED);
+		namespace_add(n, ns, id);
 	}
 }
 
@@ -199,7 +218,7 @@ void nvme_namespaces_leave(struct nvme *n)
 		ns->block = NULL;
 		ns->leaving = false;
 	}
-	n->odd = n->leaving || n->gone;
+	nvme_io_odd(n);
 	if (!n->leaving && n->rescan_again) {
 		n->rescan_again = false;
 		n->logs |= 1u << LOG_NAMESPACES;

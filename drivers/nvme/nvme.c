@@ -56,6 +56,7 @@ static int nvme_prepare(struct au_device *dev)
 	n->depth = (uint32_t)au_param_uint(dev, "depth");
 	n->timeout_ms = (uint32_t)au_param_uint(dev, "timeout-ms");
 	n->want_shadow = au_param_uint(dev, "shadow");
+	n->want_sgl = au_param_uint(dev, "sgl");
 	err = au_map_bar(dev, 0, NVME_BAR_MIN, &n->regs);
 	err = err ? err : nvme_irqs(n);
 	err = err ? err : au_poller_create(dev, &poller, &handle);
@@ -139,13 +140,12 @@ AU_DRIVER_NOTE(AU_NAME("nvme") AU_VERSION("1.0") AU_CLASS("block") AU_SUMMARY(
 	"NVMe controllers on PCI; each namespace is a unit") AU_MATCH_PCI_CLASS(0x010802)
 		       AU_DMA(64, 0x280000) AU_PARAM_UINT("depth", 255, 1, 1023,
 							  "commands that the device has at once")
-			       AU_PARAM_BOOL("polled", 0, "without interrupts")
+			       AU_PARAM_BOOL("polled", 0, "without interrupts") AU_PARAM_BOOL(
+				       "sgl", 1, "scatter gather lists, if the controller can")
 				       AU_PARAM_BOOL("shadow", 1,
-						     "doorbells in memory, if the "
-						     "controller can")
+						     "doorbells in memory, if the controller can")
 					       AU_PARAM_UINT("timeout-ms", 10000, 50, 600000,
-							     "how long a command may "
-							     "take"));
+							     "how long a command may take"));
 
 AU_DRIVER = {
 	AU_HEAD(struct au_driver),	   .context_size = sizeof(struct nvme),

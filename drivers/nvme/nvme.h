@@ -7,7 +7,7 @@
  *	bring_up.c	from any state to ready	timeout.c	what takes too long
  *	queue.c		rings and doorbells	recover.c	queues and controller anew
  *	admin.c		admin commands		status.c	what a status means
- *	io.c		the way of a request	prp.h		where its data are
+ *	io.c		the way of a request	fused.c		compare and write
  *
  * The device is trusted no more than a client is: what it says is checked, and whatever is wrong
  * ends in a reset, at most.
@@ -63,6 +63,8 @@ struct nvme_queue {
  * @since: when it was first seen, in ms: 0: not yet.
  * @tries: how often it was sent again.
  * @aborting: an Abort was sent for it.
+ * @half: NVME_COMPARE or NVME_WRITE: it is a half of a fused operation, whose other half has the
+ *	slot nvme_half.other and the same request; with NVME_ANSWERED when it has been answered.
  */
 struct nvme_slot {
 	struct au_request *req;
@@ -73,9 +75,18 @@ struct nvme_slot {
 			uint8_t tries;
 			bool aborting;
 			bool late; /* it was too slow at least once */
+			uint8_t half;
 		};
 		uint32_t care; /* all of these */
 	};
+};
+
+enum { NVME_COMPARE = 1, NVME_WRITE = 2, NVME_ANSWERED = 4 };
+
+/** struct nvme_half - more about a slot with a half of a fused operation. @status: its answer. */
+struct nvme_half {
+	uint16_t other;
+	uint16_t status;
 };
 
 struct nvme;
@@ -127,6 +138,7 @@ struct nvme {
 	bool live;     /* I/O commands may be sent */
 	bool odd;      /* gone, or a namespace is leaving: look closer */
 	uint32_t page_mask;
+	uint32_t sgl; /* SGLS_NONE, SGLS_ANY, SGLS_DWORDS */
 	struct au_dma lists;
 	struct au_request *waiting, **waiting_end; /* for a slot, linked by driver[0] */
 	const struct nvme_step *step;		   /* NULL: none */
@@ -141,7 +153,7 @@ struct nvme {
 	/* parameters */
 	uint32_t depth;
 	uint32_t timeout_ms;
-	bool want_shadow;
+	bool want_shadow, want_sgl;
 	bool irqs; /* completions interrupt */
 	uint32_t io_vector;
 	bool reaped; /* since the interrupt: it was ours */
@@ -154,7 +166,8 @@ struct nvme {
 	uint32_t max_transfer;
 	uint32_t abort_limit, aer_limit;
 	uint32_t namespaces_max;
-	bool can_shadow, can_discard, can_zero, cache, tells_namespaces;
+	bool can_shadow, can_discard, can_zero, can_verify, cache, tells_namespaces;
+	uint32_t compare_blocks; /* that a fused compare and write can have; 0: it has none */
 	char model[41], serial[21];
 	struct au_dma data; /* what Identify and the like write */
 	struct au_dma shadow, event;
@@ -185,6 +198,8 @@ struct nvme {
 	bool failed;
 	bool gone; /* set from any thread */
 
+	bool pair_waits; /* the first that waits wants two slots */
+	struct nvme_half halves[NVME_ENTRIES_MAX];
 	uint16_t free[NVME_ENTRIES_MAX];
 	uint8_t answer[4096]; /* a copy of data, for take() */
 	struct nvme_slot slots[NVME_ENTRIES_MAX];
@@ -276,10 +291,33 @@ void nvme_io_resubmit(struct nvme *n);
 void nvme_io_fail(struct nvme *n, int status);
 /** nvme_io_drop - what only waits, of one namespace, ends. */
 void nvme_io_drop(struct nvme *n, const struct nvme_ns *ns);
+/** nvme_io_put - into the queue, where there is room: there are fewer slots than entries. */
+void nvme_io_put(struct nvme *n, const struct nvme_ns *ns, struct nvme_slot *slot,
+		 const struct au_request *req);
+/** nvme_io_wait - the request waits for its slots, behind all others. */
+void nvme_io_wait(struct nvme *n, struct au_request *req);
+/** nvme_io_end - the device has let go of it: it is complete. */
+void nvme_io_end(struct nvme *n, struct nvme_slot *slot, int status, uint16_t device_status);
+/** nvme_io_odd - whether what is delivered needs a closer look, from now on. */
+void nvme_io_odd(struct nvme *n);
 /** nvme_slot_ns - whose command it is. */
 static inline struct nvme_ns *nvme_slot_ns(const struct nvme_slot *slot)
 {
 	return au_queue_context(au_request_queue(slot->req));
+}
+
+/* fused.c */
+
+/** nvme_pair_start - the first half has a slot: one for the second, and both into the queue. */
+void nvme_pair_start(struct nvme *n, const struct nvme_ns *ns, struct nvme_slot *slot);
+/** nvme_pair_answered - a half has been answered. Return: false: it had been already. */
+bool nvme_pair_answered(struct nvme *n, struct nvme_slot *slot, uint16_t status);
+/** nvme_pair_forgotten - the device has forgotten it: it ends, unless it was never sent. */
+void nvme_pair_forgotten(struct nvme *n, struct nvme_slot *slot);
+/** nvme_other_half - of a slot with a half. */
+static inline struct nvme_slot *nvme_other_half(struct nvme *n, const struct nvme_slot *slot)
+{
+	return &n->slots[n->halves[slot - n->slots].other];
 }
 
 /* namespaces.c */

@@ -93,6 +93,8 @@ enum {
 	STATUS_INVALID_OPCODE = 0x001,
 	STATUS_ABORT_REQUESTED = 0x007,
 	STATUS_SQ_DELETED = 0x008,
+	STATUS_SGL_FIRST = 0x00d, /* what can be wrong with an SGL, up to ... */
+	STATUS_SGL_LAST = 0x012,
 };
 
 /* Admin commands [5] */
@@ -137,23 +139,34 @@ enum {
 	ID_CQES = 513,
 	ID_NN = 516,
 	ID_ONCS = 520,
+	ID_FUSES = 522,
 	ID_VWC = 525,
+	ID_ACWU = 532,
+	ID_SGLS = 536,
 };
-#define OACS_DBBUF	  (1u << 8)
-#define ONCS_DSM	  (1u << 2)
-#define ONCS_WRITE_ZEROES (1u << 3)
-#define VWC_PRESENT	  (1u << 0)
+#define OACS_DBBUF	   (1u << 8)
+#define ONCS_COMPARE	   (1u << 0)
+#define ONCS_DSM	   (1u << 2)
+#define ONCS_WRITE_ZEROES  (1u << 3)
+#define FUSES_COMPARE	   (1u << 0)
+#define SGLS_SUPPORT(sgls) ((sgls)&3)
+enum { SGLS_NONE = 0, SGLS_ANY = 1, SGLS_DWORDS = 2 }; /* what the alignment may be */
+#define VWC_PRESENT (1u << 0)
 
 /* Identify Namespace: offsets [5.15.2.1] */
 enum {
 	NS_NSZE = 0,
+	NS_NSFEAT = 24,
 	NS_NLBAF = 25,
 	NS_FLBAS = 26,
+	NS_NACWU = 38,
+	NS_NABSN = 40,
 	NS_NSATTR = 99,
 	NS_NGUID = 104, /* then EUI64 */
 	NS_LBAF = 128,
 };
 #define NS_ID_SIZE	 24u
+#define NSFEAT_ATOMIC	 (1u << 1) /* what is said of atomicity is the namespace's own */
 #define FLBAS_INDEX	 0x0fu
 #define NSATTR_PROTECTED (1u << 0)
 #define LBAF_MS(lbaf)	 ((lbaf)&0xffff)
@@ -165,9 +178,13 @@ enum {
 	IO_FLUSH = 0x00,
 	IO_WRITE = 0x01,
 	IO_READ = 0x02,
+	IO_COMPARE = 0x05,
 	IO_WRITE_ZEROES = 0x08,
 	IO_DSM = 0x09,
 };
+#define FUSED_FIRST    0x01u /* nvme_sqe.flags [4.10] */
+#define FUSED_SECOND   0x02u
+#define PSDT_SGL       0x40u /* the data by an SGL descriptor [4.4], of type 0: in one piece */
 #define DSM_DEALLOCATE (1u << 2)
 #define IO_FUA_SHIFT   30 /* dword 12 */
 

@@ -31,7 +31,8 @@ static const struct {
 	{ 0x180, AU_EINVAL, false }, /* Conflicting Attributes */
 	{ 0x182, AU_EPERM, false },  /* Attempted Write to Read Only Range */
 	/* Media and data integrity errors [4.6.1.2.3] */
-	{ 0x286, AU_EPERM, false }, /* Access Denied */
+	{ 0x286, AU_EPERM, false },  /* Access Denied */
+	{ 0x285, AU_EILSEQ, false }, /* Compare Failure */
 	/* Path related status [4.6.1.2.4] */
 	{ 0x300, AU_EIO, true }, /* Internal Path Error */
 	{ 0x370, AU_EIO, true }, /* Host Pathing Error */

@@ -52,7 +52,7 @@ static bool slots_look(struct nvme *n, uint32_t now)
 	for (uint32_t i = 0; i < n->depth && n->live; i++) {
 		struct nvme_slot *slot = &n->slots[i];
 
-		if (!(slot->key & NVME_BUSY))
+		if (!(slot->key & NVME_BUSY) || (slot->half & NVME_ANSWERED))
 			continue;
 		if (!slot->since) {
 			slot->since = now;

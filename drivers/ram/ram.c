@@ -14,7 +14,8 @@ struct ram {
 static void ram_deliver(struct au_queue *queue, struct au_request *req)
 {
 	const struct ram *ram = au_queue_context(queue);
-	uint8_t *at = ram->blocks + req->arg[0];
+	uint8_t *at = ram->blocks + req->arg[0], *data = req->data;
+	uint32_t half = req->length / 2;
 
 	switch (req->op) {
 	case AU_BLOCK_READ:
@@ -23,6 +24,14 @@ static void ram_deliver(struct au_queue *queue, struct au_request *req)
 		break;
 	case AU_BLOCK_WRITE:
 		__builtin_memcpy(at, req->data, req->length);
+		au_request_complete(req, 0, req->length);
+		break;
+	case AU_BLOCK_COMPARE_WRITE:
+		if (__builtin_memcmp(at, data, half) != 0) {
+			au_request_complete(req, -AU_EILSEQ, 0);
+			break;
+		}
+		__builtin_memcpy(at, data + half, half);
 		au_request_complete(req, 0, req->length);
 		break;
 	case AU_BLOCK_DISCARD:
@@ -45,7 +54,9 @@ static int ram_prepare(struct au_device *dev)
 		.bytes = au_param_uint(dev, "size-mib") * RAM_MIB,
 		.block_size = RAM_BLOCK_SIZE,
 		.max_range = 64 * RAM_MIB, /* so that others get their turn */
-		.flags = AU_BLOCK_CAN_DISCARD | AU_BLOCK_CAN_ZERO | AU_BLOCK_DISCARD_ZERO,
+		.max_compare = RAM_BLOCK_SIZE,
+		.flags = AU_BLOCK_CAN_DISCARD | AU_BLOCK_CAN_ZERO | AU_BLOCK_DISCARD_ZERO |
+			 AU_BLOCK_CAN_COMPARE,
 		.depth = RAM_DEPTH,
 		.model = "Auriga memory disk",
 		.serial = au_device_name(dev),

@@ -31,7 +31,8 @@ enum au_block_op {
 	AU_BLOCK_FLUSH = 2,	    /* what was complete before is on the medium after */
 	AU_BLOCK_DISCARD = 3,	    /* arg[1]: bytes. Their content is not wanted any more */
 	AU_BLOCK_WRITE_ZEROES = 4,  /* arg[1]: bytes */
-	AU_BLOCK_COMPARE_WRITE = 5, /* data: what must be there, then as much to write; else -EIO */
+	AU_BLOCK_COMPARE_WRITE = 5, /* data: what must be there, then as much to write: see below */
+	AU_BLOCK_VERIFY = 6,	    /* data: what must be there: -EILSEQ if something else is */
 	AU_BLOCK_READ = 16,	    /* data: where to; result: bytes */
 	AU_BLOCK_WRITE = 17,	    /* data: what; result: bytes */
 };
@@ -44,8 +45,20 @@ enum au_block_op {
 #define AU_BLOCK_CACHE	      0x0002 /* it has a volatile write cache: FLUSH and FUA matter */
 #define AU_BLOCK_CAN_DISCARD  0x0004
 #define AU_BLOCK_CAN_ZERO     0x0008
-#define AU_BLOCK_CAN_COMPARE  0x0010
+#define AU_BLOCK_CAN_COMPARE  0x0010 /* COMPARE_WRITE */
 #define AU_BLOCK_DISCARD_ZERO 0x0020 /* discarded blocks read as zeroes */
+#define AU_BLOCK_CAN_VERIFY   0x0040
+
+/*
+ * AU_BLOCK_COMPARE_WRITE compares and writes in one go: nobody else's request comes in between, of
+ * whatever client or host of the device. It ends with
+ *	0		it was written
+ *	-EILSEQ		something else was there, and still is
+ *	-EOWNERDEAD	the driver died, or its device was reset, while they had it: it may have
+ *been written or not. It is never done again by itself, since a second one finds what the first
+ *wrote: read, and decide -EOPNOTSUPP	the unit cannot do it (AU_BLOCK_CAN_COMPARE) or what a write
+ *ends with, and is then as uncertain as that.
+ */
 
 /**
  * struct au_block_info - a unit's geometry and limits.
@@ -58,6 +71,8 @@ enum au_block_op {
  * @depth: requests that the device works on at once.
  * @max_range: bytes of one DISCARD or WRITE_ZEROES at most.
  * @model, @serial: texts, from the device.
+ * @max_compare: bytes that one COMPARE_WRITE compares and writes at most, half of its data; 0: it
+ *	cannot.
  */
 struct au_block_info {
 	uint32_t size;
@@ -70,6 +85,8 @@ struct au_block_info {
 	uint64_t max_range;
 	char model[48];
 	char serial[32];
+	uint32_t max_compare;
+	uint32_t reserved;
 };
 
 /* Events of the class. */
@@ -100,6 +117,21 @@ AU_API int au_block_discard(struct au_handle *h, uint64_t offset, uint64_t lengt
 AU_API int au_block_write_zeroes(struct au_handle *h, uint64_t offset, uint64_t length,
 				 uint16_t flags);
 
+/**
+ * au_block_compare_and_write - write @length bytes of @data if what is there equals @expected, in
+ * one request: at most what au_block_info.max_compare says, and half of the handle's buffer_size.
+ * @flags: 0 or AU_BLOCK_FUA.
+ * Return: as AU_BLOCK_COMPARE_WRITE ends; -EINVAL: more than one request can; -EMSGSIZE: open it
+ * with a larger buffer_size.
+ */
+AU_API int au_block_compare_and_write(struct au_handle *h, uint64_t offset, const void *expected,
+				      const void *data, size_t length, uint16_t flags);
+/**
+ * au_block_verify - whether @data is what is at @offset, without reading it where the device can.
+ * Return: 0; -EILSEQ: it is not; -EOPNOTSUPP: it cannot.
+ */
+AU_API int au_block_verify(struct au_handle *h, uint64_t offset, const void *data, size_t length);
+
 /* ------------------------------------------------------------------ driver */
 
 struct au_block;
@@ -125,6 +157,8 @@ struct au_unit;
  *	of whole blocks; it is completed with the bytes of its data as result.
  * @unit: its number among the device's units, from 1, for media that come and go and must be found
  *	in the same place in each life of the device; 0: the next free one.
+ * @max_compare: bytes that one COMPARE_WRITE compares at most; 0: one block. With
+ *	AU_BLOCK_CAN_COMPARE: delivered with both halves of its data behind one another.
  */
 struct au_block_config {
 	uint32_t size;
@@ -140,7 +174,7 @@ struct au_block_config {
 	const char *serial;
 	void (*deliver)(struct au_queue *queue, struct au_request *req);
 	uint32_t unit;
-	uint32_t reserved;
+	uint32_t max_compare;
 };
 
 /** au_block_add - add a block unit to the device. In prepare(), or later, when a medium appears. */

@@ -46,9 +46,11 @@ enum au_error {
 	AU_ENOSPC = 28,
 	AU_ERANGE = 34,
 	AU_EPROTO = 71,
+	AU_EILSEQ = 84, /* something else is there */
 	AU_ENOTSUP = 95,
 	AU_ETIMEDOUT = 110,
 	AU_ECANCELED = 125,
+	AU_EOWNERDEAD = 130, /* nobody knows whether it was done */
 };
 
 struct au_device;

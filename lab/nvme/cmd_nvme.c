@@ -29,6 +29,7 @@ enum {
 	OPT_CONTROL,
 	OPT_POLL,
 	OPT_DOORBELLS,
+	OPT_WITHOUT,
 };
 
 static const struct option options[] = {
@@ -45,6 +46,7 @@ static const struct option options[] = {
 	{ "control", required_argument, NULL, OPT_CONTROL },
 	{ "poll", required_argument, NULL, OPT_POLL },
 	{ "doorbells", required_argument, NULL, OPT_DOORBELLS },
+	{ "without", required_argument, NULL, OPT_WITHOUT },
 	{ 0 },
 };
 
@@ -153,6 +155,12 @@ static int parse_one(struct arguments *a, int opt, const char *text)
 		return a->nvme.trap || strcmp(text, "mapped") == 0
 			       ? 0
 			       : wrong("doorbells", text, "mapped or message");
+	case OPT_WITHOUT:
+		a->nvme.no_fused |= strcmp(text, "fused") == 0;
+		a->nvme.no_sgl |= strcmp(text, "sgl") == 0;
+		return strcmp(text, "fused") == 0 || strcmp(text, "sgl") == 0
+			       ? 0
+			       : wrong("without", text, "fused or sgl");
 	default:
 		return cli_usage("no such option");
 	}

@@ -38,7 +38,10 @@ static void held_finish(struct nvme *nvme, unsigned int i)
 	struct nvme_held h = held_take(nvme, i);
 	uint64_t stray = nvme->stats.stray;
 
-	if (h.state == NVME_HELD_LATE) {
+	if (h.state == NVME_HELD_LATE && h.pair) {
+		nvme_pair(nvme, h.sqid, &h.cmd, &h.second, (unsigned int[2]){ 0 });
+		h.status = NVME_LATER;
+	} else if (h.state == NVME_HELD_LATE) {
 		h.status = nvme_execute(nvme, h.sqid, &h.cmd, &h.dw0);
 		nvme->stats.late_suppressed += nvme->stats.stray - stray;
 		nvme->stats.stray = stray;
@@ -104,16 +107,29 @@ unsigned int nvme_held_run(struct nvme *nvme)
 	return mix ? done + held_mix(nvme) : done;
 }
 
+/* The halves of a pair are answered each by itself: the second was not done. */
+static void held_part(struct nvme *nvme, struct nvme_held *h)
+{
+	struct nvme_held second = *h;
+
+	h->pair = second.pair = false;
+	second.cmd = h->second;
+	second.status = NVME_FUSED_FAILED;
+	nvme_hold(nvme, &second);
+}
+
 bool nvme_held_abort(struct nvme *nvme, uint16_t sqid, uint16_t cid)
 {
 	for (unsigned int i = 0; i < nvme->num_held; i++) {
 		struct nvme_held *h = &nvme->held[i];
 
-		if (h->sqid != sqid || h->cmd.cid != cid || h->state == NVME_HELD_FULL ||
-		    h->state == NVME_HELD_MIX)
+		if (h->sqid != sqid || (h->cmd.cid != cid && !(h->pair && h->second.cid == cid)) ||
+		    h->state == NVME_HELD_FULL || h->state == NVME_HELD_MIX)
 			continue;
 		h->state = NVME_HELD_FULL;
 		h->status = NVME_ABORT_REQUESTED;
+		if (h->pair)
+			held_part(nvme, h);
 		return true;
 	}
 	return false;
@@ -132,6 +148,8 @@ void nvme_held_drop(struct nvme *nvme, int sqid, bool answer)
 			h.status = NVME_SQ_DELETED;
 		if (answer && nvme_can_complete(nvme, h.sqid))
 			nvme_complete(nvme, h.sqid, h.cmd.cid, h.status, h.dw0, h.quirks);
+		if (answer && h.pair && nvme_can_complete(nvme, h.sqid))
+			nvme_complete(nvme, h.sqid, h.second.cid, h.status, 0, 0);
 	}
 }
 

@@ -10,6 +10,8 @@ enum { CNS_NAMESPACE = 0, CNS_CONTROLLER = 1, CNS_ACTIVE = 2, CNS_DESCRIPTORS = 
 #define OACS_DBBUF	   (1u << 8)
 #define OAES_NAMESPACE	   (1u << 8)
 #define LPA_EXTENDED	   (1u << 2)
+#define FUSES_COMPARE	   (1u << 0)
+#define SGLS_ANY	   1u /* supported, with any alignment */
 #define ONCS_COMPARE	   (1u << 0)
 #define ONCS_DSM	   (1u << 2)
 #define ONCS_WRITE_ZEROES  (1u << 3)
@@ -54,6 +56,12 @@ static void identify_controller(const struct nvme *nvme, uint8_t *p)
 	put(p + 516, nvme->opt.namespaces, 4); /* NN */
 	put(p + 520, ONCS_COMPARE | ONCS_DSM | ONCS_WRITE_ZEROES, 2);
 	p[525] = VWC_PRESENT;
+	if (!nvme->opt.no_fused) {
+		put(p + 522, FUSES_COMPARE, 2);
+		put(p + 532, NVME_FUSED_BLOCKS - 1, 2); /* ACWU */
+	}
+	if (!nvme->opt.no_sgl)
+		put(p + 536, SGLS_ANY, 4);
 	text(p + 768, "nqn.2026-01.auriga:lab:nvme", 27);
 	put(p + 2048, 2500, 2); /* PSD0: 25 W */
 }

@@ -12,7 +12,7 @@
  *	queue.c	  doorbells, queues, completions    log.c	log pages, events
  *	held.c	  commands that wait
  *	irq.c	  eventfds			    io.c	reads, writes and the like
- *	dma.c	  the client's memory		    prp.c	where a command's data are
+ *	dma.c	  the client's memory		    prp.c, sgl.c	where a command's data are
  *	ns.c	  namespaces and their blocks	    fault.c	which fault meets which command
  */
 #ifndef LAB_NVME_H
@@ -35,6 +35,7 @@
 #define NVME_FAULTS	   32u
 #define NVME_HELD	   4096u
 #define NVME_ERRORS	   64u
+#define NVME_FUSED_BLOCKS  16u /* that a fused compare and write can have */
 
 /* BAR 0: registers, doorbells, the MSI-X table and its pending bits, a page each. */
 #define NVME_BAR_SIZE	   0x4000u
@@ -53,10 +54,11 @@ struct nvme_options {
 	bool null;	    /* reads leave memory as it is, writes go nowhere */
 	unsigned int block; /* 512 or 4096 */
 	unsigned int namespaces;
-	unsigned int queues;  /* pairs of I/O queues */
-	unsigned int entries; /* of a queue, at most */
-	unsigned int mdts;    /* as in Identify: 4 KiB << mdts are the most a command can move */
-	bool trap;	      /* doorbells cannot be mapped: each is a message */
+	unsigned int queues;   /* pairs of I/O queues */
+	unsigned int entries;  /* of a queue, at most */
+	unsigned int mdts;     /* as in Identify: 4 KiB << mdts are the most a command can move */
+	bool trap;	       /* doorbells cannot be mapped: each is a message */
+	bool no_fused, no_sgl; /* it does not know them */
 };
 
 struct nvme_sq {
@@ -67,6 +69,8 @@ struct nvme_sq {
 	uint32_t bad;  /* the doorbell value that was complained about, plus one */
 	uint64_t base;
 	struct nvme_dma_hint hint;
+	bool fused; /* @first is there, and waits for its second half */
+	struct nvme_sqe first;
 };
 
 struct nvme_cq {
@@ -93,7 +97,8 @@ struct nvme_held {
 	uint32_t dw0;
 	unsigned int quirks;
 	uint64_t due_ns;
-	struct nvme_sqe cmd;
+	bool pair; /* @cmd is the first half of a fused operation, of which @second is the other */
+	struct nvme_sqe cmd, second;
 };
 
 /* What is wrong with a completion. */
@@ -290,6 +295,10 @@ bool nvme_can_complete(struct nvme *nvme, uint16_t sqid);
 /** nvme_execute - execute a command. Return: its status, or NVME_LATER. */
 uint16_t nvme_execute(struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *cmd, uint32_t *dw0);
 
+/** nvme_pair - execute a fused operation and complete both of its halves. */
+void nvme_pair(struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *first,
+	       const struct nvme_sqe *second, const unsigned int quirks[2]);
+
 /** nvme_doorbell - the value of a doorbell, whatever it is. */
 uint32_t nvme_doorbell(struct nvme *nvme, unsigned int slot);
 
@@ -345,6 +354,12 @@ uint16_t nvme_prp(struct nvme *nvme, const struct nvme_sqe *cmd, uint32_t size, 
 
 /** nvme_give - copy an answer to where the command wants it. Return: a status. */
 uint16_t nvme_give(struct nvme *nvme, const struct nvme_sqe *cmd, const void *data, uint32_t size);
+
+/* sgl.c */
+
+/** nvme_sgl - the same for data that an SGL describes. */
+uint16_t nvme_sgl(struct nvme *nvme, const struct nvme_sqe *cmd, uint32_t size, uint32_t prot,
+		  struct nvme_seg *segs, unsigned int *count);
 
 /* admin.c and io.c: they execute a command and return its status, or NVME_LATER. */
 #define NVME_LATER 0xffffu /* it is not complete */

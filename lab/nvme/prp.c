@@ -75,6 +75,8 @@ uint16_t nvme_prp(struct nvme *nvme, const struct nvme_sqe *cmd, uint32_t size, 
 	struct prp_walk walk = { .nvme = nvme, .left = size, .prot = prot, .segs = segs };
 	uint16_t status;
 
+	if (cmd->flags & NVME_SQE_PSDT)
+		return nvme_sgl(nvme, cmd, size, prot, segs, count);
 	if (cmd->prp1 % 4)
 		return NVME_PRP_OFFSET;
 	status = prp_take(&walk, cmd->prp1);

@@ -253,11 +253,21 @@ static uint16_t with_dnr(uint16_t status)
 	return retry ? status : status | NVME_DNR;
 }
 
+/* What is in a command's flags that it must not be; @fused: what it is known to be. */
+static bool flags_wrong(const struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *cmd,
+			unsigned int fused)
+{
+	unsigned int psdt = cmd->flags & NVME_SQE_PSDT;
+
+	return (cmd->flags & NVME_SQE_FUSED) != fused ||
+	       (psdt && (!sqid || nvme->opt.no_sgl || psdt != NVME_SQE_SGL));
+}
+
 uint16_t nvme_execute(struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *cmd, uint32_t *dw0)
 {
 	uint16_t status;
 
-	if (cmd->flags & (NVME_SQE_FUSED | NVME_SQE_PSDT))
+	if (__builtin_expect(cmd->flags != 0, 0) && flags_wrong(nvme, sqid, cmd, 0))
 		status = NVME_INVALID_FIELD;
 	else
 		status = sqid ? nvme_io(nvme, cmd) : nvme_admin(nvme, cmd, dw0);
@@ -267,6 +277,87 @@ uint16_t nvme_execute(struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *c
 	if (status)
 		nvme_log_error(nvme, sqid, cmd, status);
 	return status;
+}
+
+/* ------------------------------------------------ 4.10 Fused Operations: compare and write */
+
+static bool pair_fits(const struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *first,
+		      const struct nvme_sqe *second)
+{
+	return first->opcode == NVME_IO_COMPARE && second->opcode == NVME_IO_WRITE &&
+	       !flags_wrong(nvme, sqid, first, NVME_SQE_FIRST) &&
+	       !flags_wrong(nvme, sqid, second, NVME_SQE_SECOND) && first->nsid == second->nsid &&
+	       first->cdw10 == second->cdw10 && first->cdw11 == second->cdw11 &&
+	       (first->cdw12 & 0xffff) == (second->cdw12 & 0xffff) &&
+	       (first->cdw12 & 0xffff) < NVME_FUSED_BLOCKS;
+}
+
+void nvme_pair(struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *first,
+	       const struct nvme_sqe *second, const unsigned int quirks[2])
+{
+	uint16_t compare = NVME_INVALID_FIELD, write = NVME_FUSED_FAILED;
+
+	if (pair_fits(nvme, sqid, first, second))
+		compare = nvme_io(nvme, first);
+	if (!compare)
+		write = with_dnr(nvme_io(nvme, second));
+	compare = with_dnr(compare);
+	if (compare)
+		nvme_log_error(nvme, sqid, first, compare);
+	nvme_complete(nvme, sqid, first->cid, compare, 0, quirks[0]);
+	nvme_complete(nvme, sqid, second->cid, write, 0, quirks[1]);
+}
+
+/* Both halves meet what one of them meets; but a completion may be wrong by itself. */
+static void pair_command(struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *first,
+			 const struct nvme_sqe *second)
+{
+	struct nvme_held held = { .sqid = sqid, .pair = true, .cmd = *first, .second = *second };
+	struct nvme_met met[2] = { 0 };
+
+	if (nvme->num_faults) {
+		nvme_fault_meet(nvme, sqid, first, &met[0]);
+		nvme_fault_meet(nvme, sqid, second, &met[1]);
+	}
+	if (met[0].lost || met[1].lost || met[0].late || met[1].late) {
+		held.state = met[0].lost || met[1].lost ? NVME_HELD_LOST : NVME_HELD_LATE;
+		held.due_ns = (met[0].late_ms + met[1].late_ms) * 1000000u;
+		if (nvme_hold(nvme, &held))
+			return;
+	}
+	if (met[0].status || met[1].status) {
+		nvme_complete(nvme, sqid, first->cid, met[0].code, 0, met[0].quirks);
+		nvme_complete(nvme, sqid, second->cid,
+			      met[1].status ? met[1].code : NVME_FUSED_FAILED, 0, met[1].quirks);
+		return;
+	}
+	nvme_pair(nvme, sqid, first, second, (unsigned int[]){ met[0].quirks, met[1].quirks });
+}
+
+/* A command that is half of something, or comes where the other half should. Return: whether it is
+ * dealt with. */
+static bool sq_fused(struct nvme *nvme, struct nvme_sq *sq, const struct nvme_sqe *cmd)
+{
+	unsigned int half = cmd->flags & NVME_SQE_FUSED;
+	bool waits = sq->fused;
+
+	sq->fused = false;
+	if (waits && half == NVME_SQE_SECOND) {
+		pair_command(nvme, sq->id, &sq->first, cmd);
+		return true;
+	}
+	if (waits)
+		nvme_complete(nvme, sq->id, sq->first.cid, NVME_FUSED_MISSING | NVME_DNR, 0, 0);
+	if (half == NVME_SQE_FIRST && sq->id && !nvme->opt.no_fused) {
+		sq->first = *cmd;
+		sq->fused = true;
+		return true;
+	}
+	if (half == NVME_SQE_SECOND && sq->id && !nvme->opt.no_fused) {
+		nvme_complete(nvme, sq->id, cmd->cid, NVME_FUSED_MISSING | NVME_DNR, 0, 0);
+		return true;
+	}
+	return false;
 }
 
 /* Return: whether the fault leaves nothing more to do. */
@@ -308,6 +399,9 @@ static void sq_command(struct nvme *nvme, uint16_t sqid, const struct nvme_sqe *
 		nvme->stats.io[cmd->opcode]++;
 	else
 		nvme->stats.admin[cmd->opcode]++;
+	if (__builtin_expect(nvme->sq[sqid].fused || (cmd->flags & NVME_SQE_FUSED), 0) &&
+	    sq_fused(nvme, &nvme->sq[sqid], cmd))
+		return;
 	if (__builtin_expect(nvme->num_faults > 0, 0) && sq_fault(nvme, sqid, cmd, &met))
 		return;
 	status = nvme_execute(nvme, sqid, cmd, &dw0);

@@ -54,8 +54,28 @@ struct nvme_sqe {
 };
 static_assert(sizeof(struct nvme_sqe) == 64, "wire format");
 
-#define NVME_SQE_FUSED 0x03u
-#define NVME_SQE_PSDT  0xc0u
+#define NVME_SQE_FUSED	0x03u
+#define NVME_SQE_FIRST	0x01u
+#define NVME_SQE_SECOND 0x02u
+#define NVME_SQE_PSDT	0xc0u
+#define NVME_SQE_SGL	0x40u /* data by an SGL, metadata are not */
+
+/* 4.4 SGL Descriptor: where PRP1 and PRP2 are, in a command. @type: bits 7:4 type, 3:0 of address.
+ */
+struct nvme_sgl {
+	uint64_t at;
+	uint32_t size;
+	uint8_t reserved[3];
+	uint8_t type;
+};
+static_assert(sizeof(struct nvme_sgl) == 16, "wire format");
+
+enum {
+	NVME_SGL_DATA = 0x00,
+	NVME_SGL_BUCKET = 0x10,
+	NVME_SGL_SEGMENT = 0x20,
+	NVME_SGL_LAST = 0x30
+};
 
 /* 4.6 Completion Queue Entry */
 struct nvme_cqe {
@@ -103,8 +123,14 @@ enum {
 	NVME_INTERNAL = 0x006,
 	NVME_ABORT_REQUESTED = 0x007,
 	NVME_SQ_DELETED = 0x008,
+	NVME_FUSED_FAILED = 0x009,
+	NVME_FUSED_MISSING = 0x00a,
 	NVME_INVALID_NAMESPACE = 0x00b,
 	NVME_SEQUENCE = 0x00c,
+	NVME_SGL_INVALID = 0x00d,
+	NVME_SGL_COUNT = 0x00e,
+	NVME_SGL_LENGTH = 0x00f,
+	NVME_SGL_TYPE = 0x011,
 	NVME_PRP_OFFSET = 0x013,
 	NVME_LBA_RANGE = 0x080,
 	NVME_CQ_INVALID = 0x100,

@@ -22,6 +22,7 @@ static const struct au_direction direction_block = {
 	.of = {
 		[AU_BLOCK_INFO] = AU_DATA_OUT | AU_DATA_ALL,
 		[AU_BLOCK_COMPARE_WRITE] = AU_DATA_IN | AU_DATA_ONCE,
+		[AU_BLOCK_VERIFY] = AU_DATA_IN,
 		[AU_BLOCK_READ] = AU_DATA_OUT | AU_DATA_BYTES,
 		[AU_BLOCK_WRITE] = AU_DATA_IN | AU_DATA_BYTES,
 	},

@@ -64,9 +64,9 @@ static int block_may_write(const struct au_block *block, uint32_t ability)
 }
 
 static int block_check_data(const struct au_block *block, const struct au_request *req,
-			    uint64_t length, bool write, uint32_t ability)
+			    uint64_t length, bool write)
 {
-	int err = write ? block_may_write(block, ability) : 0;
+	int err = write ? block_may_write(block, 0) : 0;
 
 	if (!err && length > block->info.max_transfer)
 		err = -AU_EINVAL;
@@ -85,15 +85,23 @@ static int block_check_long(const struct au_block *block, const struct au_reques
 
 static int block_check(const struct au_block *block, const struct au_request *req)
 {
+	uint32_t can = block->config.flags;
+	int err;
+
 	switch (req->op) {
 	case AU_BLOCK_READ:
-		return block_check_data(block, req, req->length, false, 0);
+		return block_check_data(block, req, req->length, false);
 	case AU_BLOCK_WRITE:
-		return block_check_data(block, req, req->length, true, 0);
+		return block_check_data(block, req, req->length, true);
 	case AU_BLOCK_COMPARE_WRITE:
-		if (req->length % 2)
-			return -AU_EINVAL;
-		return block_check_data(block, req, req->length / 2, true, AU_BLOCK_CAN_COMPARE);
+		if (req->length % 2 || req->length / 2 > block->config.max_compare)
+			err = -AU_EINVAL;
+		else
+			err = block_check_data(block, req, req->length / 2, true);
+		return can & AU_BLOCK_CAN_COMPARE ? err : -AU_ENOTSUP;
+	case AU_BLOCK_VERIFY:
+		err = block_check_data(block, req, req->length, false);
+		return can & AU_BLOCK_CAN_VERIFY ? err : -AU_ENOTSUP;
 	case AU_BLOCK_DISCARD:
 		return block_check_long(block, req, AU_BLOCK_CAN_DISCARD);
 	case AU_BLOCK_WRITE_ZEROES:
@@ -170,7 +178,8 @@ static const char *block_wrong(const struct au_block_config *config)
 		return "the block size must be a power of two from 512 to 65536";
 	if (config->bytes % config->block_size || config->bytes > INT64_MAX)
 		return "its size is not a number of whole blocks";
-	if (config->max_transfer % config->block_size || config->max_range % config->block_size)
+	if (config->max_transfer % config->block_size || config->max_range % config->block_size ||
+	    config->max_compare % config->block_size)
 		return "its limits are not whole blocks";
 	return NULL;
 }
@@ -191,6 +200,7 @@ static void block_describe(struct au_block *block)
 		.depth = config->depth,
 		.max_range = config->max_range ? config->max_range
 					       : INT64_MAX & ~(uint64_t)(config->block_size - 1),
+		.max_compare = config->max_compare,
 	};
 	snprintf(info->model, sizeof(info->model), "%s", config->model ? config->model : "");
 	snprintf(info->serial, sizeof(info->serial), "%s", config->serial ? config->serial : "");
@@ -225,6 +235,10 @@ int au_block_add(struct au_device *dev, const struct au_block_config *given, str
 	if (!block)
 		return -AU_ENOMEM;
 	block->config = config;
+	if (!(config.flags & AU_BLOCK_CAN_COMPARE))
+		block->config.max_compare = 0;
+	else if (!config.max_compare)
+		block->config.max_compare = config.block_size;
 	block_describe(block);
 	err = auf_unit_add_at(dev, &block_class, block, config.unit, &block->unit);
 	if (err) {

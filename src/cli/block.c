@@ -83,6 +83,7 @@ static int block_info(struct block *b)
 			  { AU_BLOCK_CAN_DISCARD, "discard" },
 			  { AU_BLOCK_CAN_ZERO, "write-zeroes" },
 			  { AU_BLOCK_CAN_COMPARE, "compare-write" },
+			  { AU_BLOCK_CAN_VERIFY, "verify" },
 			  { AU_BLOCK_DISCARD_ZERO, "discarded-reads-zero" } };
 	const struct au_block_info *info = &b->info;
 	json_t *list = json_array(), *value;
@@ -99,6 +100,7 @@ static int block_info(struct block *b)
 		return cli_error("%s: its model or serial number is no text",
 				 au_unit_name(b->handle));
 	json_object_set_new(value, "max_transfer", json_integer(info->max_transfer));
+	json_object_set_new(value, "max_compare", json_integer(info->max_compare));
 	if (b->json)
 		cli_json(value);
 	else

@@ -4,6 +4,7 @@
 #include "auriga/block.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "auriga/auriga.h"
@@ -74,6 +75,32 @@ int au_block_write(struct au_handle *h, uint64_t offset, const void *data, size_
 		   uint16_t flags)
 {
 	return block_move(h, AU_BLOCK_WRITE, offset, (char *)(uintptr_t)data, length, flags);
+}
+
+int au_block_verify(struct au_handle *h, uint64_t offset, const void *data, size_t length)
+{
+	return block_move(h, AU_BLOCK_VERIFY, offset, (char *)(uintptr_t)data, length, 0);
+}
+
+int au_block_compare_and_write(struct au_handle *h, uint64_t offset, const void *expected,
+			       const void *data, size_t length, uint16_t flags)
+{
+	struct au_io io = { .op = AU_BLOCK_COMPARE_WRITE, .flags = flags, .arg = { offset } };
+	char *both;
+	int rc;
+
+	if (length > UINT32_MAX / 2)
+		return -EINVAL;
+	both = malloc(2 * length + 1);
+	if (!both)
+		return client_fail(-ENOMEM, "%s: no memory", h->unit);
+	memcpy(both, expected, length);
+	memcpy(both + length, data, length);
+	io.data = both;
+	io.length = (uint32_t)(2 * length);
+	rc = au_wait(h, &io);
+	free(both);
+	return rc;
 }
 
 int au_block_flush(struct au_handle *h)

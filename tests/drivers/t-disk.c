@@ -29,6 +29,20 @@ static void disk_flush(struct disk *disk, struct au_request *req)
 	au_request_complete(req, 0, 0);
 }
 
+static void disk_compare(struct au_request *req, uint8_t *at)
+{
+	bool write = req->op == AU_BLOCK_COMPARE_WRITE;
+	uint32_t length = write ? req->length / 2 : req->length;
+
+	if (__builtin_memcmp(at, req->data, length) != 0) {
+		au_request_complete(req, -AU_EILSEQ, 0);
+		return;
+	}
+	if (write)
+		__builtin_memcpy(at, (uint8_t *)req->data + length, length);
+	au_request_complete(req, 0, req->length);
+}
+
 static void disk_do(struct disk *disk, struct au_request *req)
 {
 	uint8_t *at = disk->blocks + req->arg[0];
@@ -44,6 +58,10 @@ static void disk_do(struct disk *disk, struct au_request *req)
 	case AU_BLOCK_WRITE:
 		__builtin_memcpy(at, req->data, req->length);
 		break;
+	case AU_BLOCK_VERIFY:
+	case AU_BLOCK_COMPARE_WRITE:
+		disk_compare(req, at);
+		return;
 	case AU_BLOCK_DISCARD:
 	case AU_BLOCK_WRITE_ZEROES:
 		__builtin_memset(at, 0, req->arg[1]);
@@ -99,6 +117,8 @@ static int disk_prepare(struct au_device *dev)
 		flags |= AU_BLOCK_READ_ONLY;
 	if (au_param_uint(dev, "ranges"))
 		flags |= AU_BLOCK_CAN_DISCARD | AU_BLOCK_CAN_ZERO | AU_BLOCK_DISCARD_ZERO;
+	if (au_param_uint(dev, "compare"))
+		flags |= AU_BLOCK_CAN_COMPARE | AU_BLOCK_CAN_VERIFY;
 	const struct au_block_config config = {
 		AU_HEAD(struct au_block_config),
 		.context = disk,
@@ -131,13 +151,14 @@ AU_DRIVER_NOTE(
 			"max-transfer", 0, 0, 1048576,
 			"of a request") AU_PARAM_UINT("depth", 8, 1, 1024, "requests")
 			AU_PARAM_UINT("bad-from", 0, 0, 1048576, "medium is bad from here on")
-				AU_PARAM_BOOL("read-only", 0, "no writes")
-					AU_PARAM_BOOL("ranges", 1, "discard and write zeroes")
-						AU_PARAM_BOOL("resize", 0, "a flush resizes")
-							AU_PARAM_UINT("slow-ms", 0, 0, 10000,
-								      "how long it takes")
-								AU_RETAIN_PARAM(1, "size-mib",
-										1048576));
+				AU_PARAM_BOOL("read-only", 0,
+					      "no writes") AU_PARAM_BOOL("ranges", 1,
+									 "discard and write zeroes")
+					AU_PARAM_BOOL("resize", 0, "a flush resizes") AU_PARAM_BOOL(
+						"compare", 0, "compare and write, verify")
+						AU_PARAM_UINT("slow-ms", 0, 0, 10000,
+							      "how long it takes")
+							AU_RETAIN_PARAM(1, "size-mib", 1048576));
 
 AU_DRIVER = {
 	AU_HEAD(struct au_driver),

@@ -26,7 +26,10 @@ DELETE_SQ, CREATE_SQ, GET_LOG, DELETE_CQ, CREATE_CQ, IDENTIFY = 0, 1, 2, 4, 5, 6
 ABORT, SET_FEATURES, GET_FEATURES, ASYNC_EVENT, DBBUF = 8, 9, 10, 12, 0x7C
 FLUSH, WRITE, READ, COMPARE, WRITE_ZEROES, DSM = 0, 1, 2, 5, 8, 9
 
+FIRST, SECOND, SGL = 1, 2, 0x40  # flags
+
 DATA_TRANSFER, LBA_RANGE, PRP_OFFSET = 0x04, 0x80, 0x13
+FUSED_FAILED, FUSED_MISSING, COMPARE_FAILURE = 0x09, 0x0A, 0x285
 DNR = 0x4000
 
 CQE = struct.Struct("<IIHHHH")
@@ -67,10 +70,10 @@ class Memory:
         self.map[part.start - self.iova:part.stop - self.iova] = data
 
 
-def sqe(opcode, cid, nsid=0, prp1=0, prp2=0, dwords=()):
+def sqe(opcode, cid, nsid=0, prp1=0, prp2=0, dwords=(), flags=0):
     """dwords: from dword 10 on"""
     dwords = tuple(dwords) + (0,) * (6 - len(dwords))
-    return struct.pack("<BBHIQQQQ6I", opcode, 0, cid, nsid, 0, 0, prp1, prp2, *dwords)
+    return struct.pack("<BBHIQQQQ6I", opcode, flags, cid, nsid, 0, 0, prp1, prp2, *dwords)
 
 
 class Pair:

@@ -48,6 +48,7 @@ def test_info_says_what_it_is(rig, form):
     assert info["max_transfer"] == 65536 and info["max_range"] == MIB
     assert info["model"] == "Auriga test disk"
     assert info["flags"] == ["read-only", "cache", "discard", "write-zeroes", "discarded-reads-zero"]
+    assert info["max_compare"] == 0
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -219,3 +220,47 @@ def test_policy_is_checked(rig):
     assert done.returncode == 1 and "use reissue, abort or fail" in done.stderr
     done = rig.auriga("attach", "virtual", "--driver", "serial-loop", "--policy", "recovery=fail", check=False)
     assert done.returncode == 1 and "serial port" in done.stderr
+
+
+# ------------------------------------------------------------------ compare and write
+
+def added(rig, clients, depth, target, seconds=2, kill=None):
+    """Several clients add one to a number by compare-and-write: what became of it, in sum."""
+    children = [load(rig, target, "add", seconds, depth) for _ in range(clients)]
+    with Killer(rig, target, kill or 1000) as killer:
+        assert all(child.wait(40) == 0 for child in children)
+    results = [json.loads(child.stdout.read()) for child in children]
+    print(killer.kills, results)
+    for result in results:
+        assert result["completed"] == result["submitted"] and result["left"] == result["twice"] == 0
+    total = {key: sum(r[key] for r in results) for key in ("added", "differed", "unknown")}
+    last = [r["number"] for r in results if r["submitted"]]
+    return total, max(last), killer.kills
+
+
+@pytest.mark.parametrize("params", [{}, {"driver": "t-disk", "compare": 1, "slow_ms": 1}], ids=["ram", "slow"])
+def test_nobody_adds_twice(rig, params):
+    """Clients that race: the number is what was added, no more and no less."""
+    rig.manager()
+    total, number, _ = added(rig, 3, 4, attach(rig, **params))
+    assert number == total["added"] > 100 and total["differed"] > 10 and total["unknown"] == 0
+
+
+@pytest.mark.parametrize("driver", [{}, {"driver": "t-disk", "compare": 1, "slow_ms": 2}], ids=["ram", "slow"])
+def test_unknown_and_never_twice(rig, driver):
+    """The host dies all the time: what was acknowledged is there, and nothing was added twice; the
+    difference is among those of which nobody knows."""
+    rig.manager()
+    total, number, kills = added(rig, 2, 8, attach(rig, **driver), 3, kill=0.2)
+    assert kills > 3 and total["added"] > 100
+    assert total["added"] <= number <= total["added"] + total["unknown"]
+    assert "slow_ms" not in driver or total["unknown"] >= kills / 2
+
+
+def test_compare_where_there_is_none(rig):
+    """A disk that cannot: each ends with that, and nothing is written."""
+    rig.manager()
+    child = load(rig, attach(rig, driver="t-disk"), "add", 0.2, 1)
+    assert child.wait(30) == 0
+    result = json.loads(child.stdout.read())
+    assert result["status"]["EOPNOTSUPP"] > 10 and result["number"] == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from disk import Killer, bench
+from disk import Killer, bench, load
 from rig import Rig
 
 MIB = 1 << 20
@@ -70,7 +70,8 @@ def test_info(rig, start, form):
     what = info(rig, unit)
     assert what["bytes"] == 64 * MIB and what["block_size"] == 4096
     assert what["model"] == "Auriga lab NVMe" and what["serial"] == "LAB0"
-    assert what["flags"] == ["cache", "discard", "write-zeroes"]
+    assert what["flags"] == ["cache", "discard", "write-zeroes", "compare-write", "verify"]
+    assert what["max_compare"] == 16 * 4096
     assert what["max_transfer"] == 131072 and what["depth"] == 255
 
 
@@ -91,9 +92,10 @@ def test_controllers_of_all_kinds(rig, start, args):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("size", ["512", "8k", "12k", "128k"])
-def test_sizes(rig, start, form, size):
-    """One page, two, and a list of them."""
-    unit = disk(rig, form, start("--size", "64M"))
+@pytest.mark.parametrize("sgl", [True, False], ids=["sgl", "prp"])
+def test_sizes(rig, start, form, size, sgl):
+    """One page, two, and more: a descriptor, or a list of them."""
+    unit = disk(rig, form, start("--size", "64M", *(() if sgl else ("--without", "sgl"))))
     check(bench(rig, unit, "--verify", "--bs", size, "--count", "4000"), 4000)
 
 
@@ -126,6 +128,50 @@ def test_many_namespaces_share_the_slots(rig, start):
     check(bench(rig, "disk0.0", "--verify", "--qd", "32", "--count", "20000"), 20000)
     other.wait(30)
     check(json.loads(other.first_line + other.stdout.read()), 20000)
+
+
+# ------------------------------------------------------------ compare and write
+
+
+def added(rig, ctl, unit, seconds, kill=None):
+    """Two clients add one to a number by compare-and-write: their sums, and the number at last."""
+    children = [load(rig, unit, "add", seconds, 4) for _ in range(2)]
+    with Killer(rig, unit, kill or 1000) as killer:
+        assert all(child.wait(40) == 0 for child in children)
+    results = [json.loads(child.stdout.read()) for child in children]
+    print(killer.kills, results)
+    for result in results:
+        assert result["completed"] == result["submitted"] and result["left"] == result["twice"] == 0
+    assert ctl.stats()["stray_dma"] == 0 and ctl.stats()["io"]["compare"] > 100
+    total = {key: sum(r[key] for r in results) for key in ("added", "differed", "unknown")}
+    return total, max(r["number"] for r in results), killer.kills
+
+
+def test_nobody_adds_twice(rig, start):
+    ctl = start("--size", "8M")
+    total, number, _ = added(rig, ctl, disk(rig, "process", ctl), 1)
+    assert number == total["added"] > 100 and total["differed"] > 10 and total["unknown"] == 0
+
+
+def test_unknown_and_never_twice(rig, start):
+    """The host dies all the time, and the device is slow: nothing that was acknowledged is missing,
+    and nothing is there twice."""
+    ctl = start("--size", "8M", "--fault", "compare-late=3")
+    total, number, kills = added(rig, ctl, disk(rig, "process", ctl), 3, kill=0.2)
+    assert kills > 3 and total["unknown"] > 0
+    assert 100 < total["added"] <= number <= total["added"] + total["unknown"]
+
+
+@pytest.mark.parametrize("fault", ["compare-timeout,every=300", "write-timeout,every=300", "wrong-cid,every=1000",
+                                   "compare-status=0x007,every=100"])
+def test_no_answer_to_a_comparison(rig, start, fault):
+    """Aborted, or forgotten with its queue or by a reset: it is not sent again."""
+    ctl = start("--size", "8M")
+    unit = disk(rig, "process", ctl, timeout_ms=50)
+    ctl.fault(fault)
+    total, number, _ = added(rig, ctl, unit, 2)
+    assert sum(ctl.stats()["faults"].values()) > 1
+    assert 100 < total["added"] <= number <= total["added"] + total["unknown"]
 
 
 # ----------------------------------------------------------------------- faults
@@ -288,6 +334,8 @@ def dma_faults(rig):
 def test_qemu(rig, qemu, form, params):
     unit = target(rig, form, qemu["ram"], **params)
     assert info(rig, unit)["model"] == "QEMU NVMe Ctrl"
+    # It can compare, but not fuse that with a write: then it would not be atomic.
+    assert "verify" in info(rig, unit)["flags"] and "compare-write" not in info(rig, unit)["flags"]
     for size in "4k", "12k", "512k":
         check(bench(rig, unit, "--verify", "--bs", size, "--qd", "8", "--count", "1000"), 1000)
     assert dma_faults(rig) == 0

@@ -193,6 +193,107 @@ def test_other_commands(host):
     assert host.memory[at:at + BLOCK] == bytes(BLOCK), "the other namespace"
 
 
+def compare_and_write(host, pair, lba, expected, new, flags=(nvme.FIRST, nvme.SECOND), **kw):
+    """Both halves behind one another, with one doorbell: their statuses."""
+    at, size = host.memory.alloc(4), len(expected)
+    host.memory[at:at + size] = expected
+    host.memory[at + 2 * PAGE:at + 2 * PAGE + size] = new
+    dwords = (lba, 0, size // BLOCK - 1)
+    one = pair.put(nvme.COMPARE, ring=False, nsid=1, prp1=at, prp2=at + PAGE, dwords=dwords, flags=flags[0])
+    second = {"nsid": 1, "prp1": at + 2 * PAGE, "prp2": at + 3 * PAGE, "dwords": dwords, "flags": flags[1], **kw}
+    two = pair.put(nvme.WRITE, **second)
+    done = [pair.take(), pair.take()]
+    assert [d[3] for d in done] == [one, two]
+    return [d[4] & ~nvme.DNR for d in done]
+
+
+def test_fused(host):
+    """Compare and write: written if it was so, and otherwise not; sixteen blocks are not too many."""
+    pair, old, new = host.queue(entries=5), b"o" * BLOCK, b"n" * BLOCK
+    assert host.identify(1)[522] & 1 and host.identify(1)[532] == 15
+    write(host, pair, 7, old)
+    for _ in range(7):  # around the ring, and across its end
+        assert compare_and_write(host, pair, 7, old, new) == [0, 0]
+        assert read(host, pair, 7) == new
+        assert compare_and_write(host, pair, 7, old, old) == [nvme.COMPARE_FAILURE, nvme.FUSED_FAILED]
+        assert compare_and_write(host, pair, 7, new, old) == [0, 0]
+    assert compare_and_write(host, pair, 64, bytes(16 * BLOCK), new * 16) == [0, 0]
+    assert read(host, pair, 64, 16) == new * 16
+    assert compare_and_write(host, pair, 128, bytes(17 * BLOCK), new * 17) == [0x02, nvme.FUSED_FAILED]
+
+
+def test_fused_wrongly(host):
+    """A half that is missing, or of something else: both end, nothing is written, the queue goes on."""
+    pair, zero, new = host.queue(), bytes(BLOCK), b"n" * BLOCK
+    at = host.memory.alloc()
+    assert compare_and_write(host, pair, 7, zero, new, dwords=(8, 0, 0)) == [0x02, nvme.FUSED_FAILED]
+    assert compare_and_write(host, pair, 7, zero, new, nsid=2) == [0x02, nvme.FUSED_FAILED]
+    assert compare_and_write(host, pair, 7, zero, new, flags=(3, 2)) == [0x02, nvme.FUSED_MISSING]
+    assert code(pair.call, nvme.WRITE, nsid=1, prp1=at, dwords=(7,), flags=nvme.SECOND) == nvme.FUSED_MISSING
+    assert read(host, pair, 7, 2) == bytes(2 * BLOCK)
+    # The first half waits for the next command, whatever that is.
+    alone = pair.put(nvme.COMPARE, nsid=1, prp1=at, dwords=(7,), flags=nvme.FIRST)
+    assert pair.take(timeout=0.05) is None
+    other = pair.put(nvme.FLUSH, nsid=1)
+    done = [pair.take(), pair.take()]
+    assert [(d[3], d[4] & ~nvme.DNR) for d in done] == [(alone, nvme.FUSED_MISSING), (other, 0)]
+    assert code(host.admin.call, nvme.IDENTIFY, prp1=at, dwords=(1,), flags=nvme.FIRST) == 0x02
+
+
+def test_neither_fused_nor_sgl(start):
+    """An older controller: it says so, and refuses both."""
+    with Host(start("--without", "fused", "--without", "sgl").path) as host:
+        pair, at, what = host.queue(), host.memory.alloc(), host.identify(1)
+        assert what[522] == 0 and what[536:540] == bytes(4)
+        assert compare_and_write(host, pair, 7, bytes(BLOCK), b"n" * BLOCK) == [0x02, 0x02]
+        assert code(pair.call, nvme.READ, nsid=1, prp1=at, prp2=BLOCK, flags=nvme.SGL) == 0x02
+
+
+def sgl(kind, at, size):
+    return struct.pack("<QI3xB", at, size, kind << 4)
+
+
+def sgl_call(host, pair, opcode, lba, blocks, descriptor):
+    prp1, prp2 = struct.unpack("<QQ", descriptor)
+    pair.call(opcode, nsid=1, prp1=prp1, prp2=prp2, dwords=(lba, 0, blocks - 1), flags=nvme.SGL)
+
+
+def test_sgl(host):
+    """One piece of any alignment; pieces in a segment; segments that lead to others."""
+    pair, at, back = host.queue(), host.memory.alloc(20), host.memory.alloc(20)
+    data = random.Random(2).randbytes(64 * BLOCK)
+    host.memory[at + 3:at + 3 + len(data)] = data
+    sgl_call(host, pair, nvme.WRITE, 0, 64, sgl(0, at + 3, len(data)))
+    assert read(host, pair, 0, 64) == data
+    lists = [host.memory.alloc(), host.memory.alloc()]
+    cuts = [0, 1, 700, 701, 5000, 20001, len(data)]
+    pieces = [sgl(0, back + 5 + cut + i * 64, to - cut) for i, (cut, to) in enumerate(zip(cuts, cuts[1:]))]
+    first = b"".join(pieces[:3]) + sgl(3, lists[1] + 8, 16 * len(pieces[3:]))
+    host.memory[lists[0]:lists[0] + len(first)] = first
+    rest = b"".join(pieces[3:])
+    host.memory[lists[1] + 8:lists[1] + 8 + len(rest)] = rest
+    sgl_call(host, pair, nvme.READ, 0, 64, sgl(2, lists[0], len(first)))
+    for i, (cut, to) in enumerate(zip(cuts, cuts[1:])):
+        where = back + 5 + cut + i * 64
+        assert host.memory[where:where + to - cut] == data[cut:to]
+
+
+def test_sgl_wrongly(ctl, host):
+    """Too short, of a type that there is not, a circle, nowhere: each ends, nothing is moved."""
+    pair, at, there = host.queue(), host.memory.alloc(), host.memory.alloc()
+    circle = sgl(2, there, 16)
+    host.memory[there:there + 16] = circle
+    for descriptor, status in ((sgl(0, at, 100), 0x0F), (sgl(1, at, BLOCK), 0x11), (sgl(15, at, BLOCK), 0x11),
+                               (sgl(3, there, 20), 0x0D), (sgl(2, there, 0), 0x0D), (circle, 0x0E),
+                               (sgl(3, there, 16), 0x11), (struct.pack("<QI3xB", at, BLOCK, 1), 0x11)):
+        assert code(sgl_call, host, pair, nvme.READ, 0, 1, descriptor) == status, descriptor
+    assert ctl.stats()["stray_dma"] == 0
+    assert code(sgl_call, host, pair, nvme.READ, 0, 1, sgl(0, 0x66660000, BLOCK)) == nvme.DATA_TRANSFER
+    assert code(sgl_call, host, pair, nvme.READ, 0, 1, sgl(3, 0x66660000, 64)) == nvme.DATA_TRANSFER
+    assert ctl.stats()["stray_dma"] == 2
+    assert code(host.admin.call, nvme.IDENTIFY, prp1=at, prp2=PAGE, dwords=(1,), flags=nvme.SGL) == 0x02
+
+
 def test_errors(ctl, host):
     pair, at, end = host.queue(), host.memory.alloc(), (64 << 20) // BLOCK
     read(host, pair, end - 1)

@@ -22,7 +22,9 @@ static struct {
 	/* what it is */
 	uint64_t cap;
 	uint8_t mdts, vwc, aerl;
-	uint16_t oacs;
+	uint16_t oacs, oncs, fuses, acwu;
+	uint32_t sgls;
+	bool no_sgl; /* ... but it refuses them */
 	uint8_t lbads;
 	uint64_t nsze[3];
 	/* registers */
@@ -38,8 +40,10 @@ static struct {
 	uint16_t list_status;
 	/* what happened */
 	struct nvme_sqe held[CHIP_HELD], aer[4], last;
-	unsigned int held_count, aers, ios, admins[256], resets, doorbells, aborts;
-	uint64_t maps;
+	unsigned int sgl_ios, held_count, aers, ios, admins[256], resets, doorbells, aborts;
+	uint64_t maps, lba;
+	bool half; /* the first half of a fused operation was the last command */
+	uint16_t compared;
 	uint8_t disk[CHIP_BLOCKS * 512];
 	/* memory, as the device sees it */
 	struct {
@@ -79,6 +83,13 @@ static uint8_t *chip_page(const struct nvme_sqe *cmd, uint32_t length, uint32_t 
 	uint32_t first = 4096 - (uint32_t)(cmd->prp1 & 4095), page, left = length - at;
 	uint64_t addr;
 
+	if (cmd->flags & PSDT_SGL) {
+		assert_true(chip.sgls && cmd->prp2 == length);
+		assert_true(chip.sgls == SGLS_ANY || cmd->prp1 % 4 == 0);
+		*size = length;
+		return chip_memory(cmd->prp1, length);
+	}
+	assert_int_equal(cmd->prp1 & 3, 0);
 	if (at < first) {
 		*size = left < first - at ? left : first - at;
 		return chip_memory(cmd->prp1 + at, *size);
@@ -120,10 +131,29 @@ static uint16_t chip_io(const struct nvme_sqe *cmd)
 
 		if (cmd->opcode == IO_READ)
 			memcpy(page, disk, size);
-		else
+		else if (cmd->opcode == IO_COMPARE && memcmp(page, disk, size) != 0)
+			return 0x285;
+		else if (cmd->opcode != IO_COMPARE)
 			memcpy(disk, page, size);
 	}
 	return 0;
+}
+
+/* The second half of a fused operation comes right behind the first. */
+static uint16_t chip_fused(const struct nvme_sqe *cmd)
+{
+	bool first = cmd->flags & FUSED_FIRST;
+
+	assert_true(first ? cmd->opcode == IO_COMPARE : cmd->opcode == IO_WRITE);
+	assert_true(first != chip.half);
+	chip.half = first;
+	if (first) {
+		chip.compared = chip_io(cmd);
+		chip.lba = cmd->lba;
+		return chip.compared;
+	}
+	assert_int_equal(cmd->lba, chip.lba);
+	return chip.compared ? 0x009 : chip_io(cmd);
 }
 
 static void chip_text(uint8_t *at, const char *text, size_t size)
@@ -148,7 +178,10 @@ static void chip_identify(const struct nvme_sqe *cmd)
 		p[ID_SQES] = 0x66;
 		p[ID_CQES] = 0x44;
 		p[ID_NN] = 2;
-		p[ID_ONCS] = ONCS_DSM | ONCS_WRITE_ZEROES;
+		memcpy(p + ID_ONCS, &chip.oncs, 2);
+		memcpy(p + ID_FUSES, &chip.fuses, 2);
+		memcpy(p + ID_ACWU, &chip.acwu, 2);
+		memcpy(p + ID_SGLS, &chip.sgls, 4);
 		p[ID_VWC] = chip.vwc;
 	} else if (cmd->cdw10 == CNS_ACTIVE) {
 		for (uint8_t nsid = 1; nsid <= 2; nsid++)
@@ -221,7 +254,13 @@ static void chip_command(unsigned int qid, const struct nvme_sqe *cmd)
 			chip.held[chip.held_count++] = *cmd;
 			return;
 		}
-		status = chip.io_status ? chip.io_status : chip_io(cmd);
+		assert_true(!chip.half || (cmd->flags & FUSED_SECOND));
+		chip.sgl_ios += !!(cmd->flags & PSDT_SGL);
+		if ((cmd->flags & PSDT_SGL) && chip.no_sgl)
+			chip.io_status = 0x011 | STATUS_DNR;
+		status = chip.io_status	  ? chip.io_status
+			 : cmd->flags & 3 ? chip_fused(cmd)
+					  : chip_io(cmd);
 		chip.io_status = 0;
 	}
 	if (!later)
@@ -234,7 +273,7 @@ static void chip_release(unsigned int i)
 	struct nvme_sqe cmd = chip.held[i];
 
 	memmove(&chip.held[i], &chip.held[i + 1], (--chip.held_count - i) * sizeof(cmd));
-	chip_post(1, 0, 1, cmd.cid, chip_io(&cmd));
+	chip_post(1, 0, 1, cmd.cid, cmd.flags & 3 ? chip_fused(&cmd) : chip_io(&cmd));
 }
 
 static void chip_run(unsigned int qid, uint32_t tail)
@@ -262,7 +301,7 @@ static void chip_look(void)
 	chip_run(1, tail);
 }
 
-static void chip_event(uint32_t dw0)
+static __attribute__((unused)) void chip_event(uint32_t dw0)
 {
 	assert_true(chip.aers > 0);
 	chip_post(0, dw0, 0, chip.aer[--chip.aers].cid, 0);
@@ -369,6 +408,7 @@ static void chip_reset(void)
 	chip.cap = 63 | 1ull << 24 | CAP_CSS_NVM; /* 64 entries, ready within 1 s */
 	chip.mdts = 5;
 	chip.vwc = 1;
+	chip.oncs = ONCS_DSM | ONCS_WRITE_ZEROES;
 	chip.aerl = 3;
 	chip.lbads = 9;
 	chip.nsze[1] = CHIP_BLOCKS;
