@@ -94,6 +94,7 @@ def test_who_never_polls_holds_nobody_up(rig):
     idle, other = Shell(rig, name), Bystander(rig, name)
     idle.submit(ECHO, 8)
     assert idle.wait(5)["outstanding"] == 0
+    time.sleep(0.5)  # the host takes note of that at leisure
     for kills in range(1, 4):
         kill_host(rig, name)
         rig.wait_for(lambda least=kills: len(rig.info(name)["recoveries"]) == least, 10, "recovery")
