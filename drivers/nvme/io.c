@@ -362,6 +362,9 @@ unsigned int nvme_poll(void *context)
 
 	if (likely(n->live)) {
 		count = io_ring(&n->io);
+		/* Who polls without ever sleeping does not come by nvme_idle(). */
+		if (unlikely(n->slow_clock) && count)
+			nvme_clock_faster(n);
 		count += nvme_io_reap(n);
 		count += io_ring(&n->io); /* what was delivered meanwhile */
 	}

@@ -190,6 +190,7 @@ struct nvme {
 	unsigned int aers, aborts;
 	struct au_timer *clock;
 	bool slow_clock;	   /* it was last seen idle */
+	uint64_t clock_completed;  /* completed at the last tick */
 	uint64_t completed_before; /* the last reset */
 	unsigned int fruitless;	   /* resets in a row */
 	unsigned int resets;

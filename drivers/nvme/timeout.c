@@ -87,7 +87,10 @@ void nvme_clock(struct au_timer *timer, void *context)
 			au_post32(n->io.doorbells, n->io.at[0], n->io.rung);
 	}
 	nvme_namespaces_leave(n);
-	n->slow_clock = n->free_count == n->depth && !n->leaving;
+	/* Nothing outstanding at this moment may mean that it is quick. */
+	n->slow_clock =
+		n->free_count == n->depth && !n->leaving && n->completed == n->clock_completed;
+	n->clock_completed = n->completed;
 	au_timer_start(timer, n->slow_clock ? CLOCK_IDLE_MS : CLOCK_BUSY_MS, false);
 }
 

@@ -283,6 +283,22 @@ static void test_abort(void **state)
 	assert_int_equal(chip.resets, 0);
 }
 
+/* Where the lane never sleeps, and what is quick is never seen outstanding: in time all the same.
+ */
+static void test_abort_in_time(void **state)
+{
+	up();
+	pass(1100);
+	for (unsigned int i = 0; i < 30; i++) {
+		run(AU_BLOCK_READ, 0, 512, 0, 0);
+		pass(1);
+	}
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	pass(250);
+	assert_int_equal(chip.aborts, 1);
+}
+
 /* It does not: new queues. Nothing ends, and no slot is used again, before they are there. */
 static void test_new_queues(void **state)
 {
@@ -372,7 +388,7 @@ static void test_canceled_is_not_sent_again(void **state)
 	fw_turns(2);
 	assert_int_equal(auf_cancel(fw.handle, 0, 0), 0);
 	assert_int_equal(auf_cancel(fw.handle, 1, 1), 0);
-	pass(1150);
+	pass(50);
 	assert_int_equal(chip.aborts, 2);
 	/* one is aborted, the other ends with new queues */
 	chip_post(1, 0, 1, chip.held[0].cid, STATUS_ABORT_REQUESTED);
@@ -483,6 +499,7 @@ int main(void)
 		TEST(test_fatal),
 		TEST(test_pulled_out),
 		TEST(test_abort),
+		TEST(test_abort_in_time),
 		TEST(test_new_queues),
 		TEST(test_reset),
 		TEST(test_gives_up),
