@@ -2,19 +2,19 @@
 /*
  * A disk as a file, by FUSE: one file in a directory, with direct I/O, that a loop device can stand
  * on. One thread takes requests from the kernel and hands them to the unit as they come, many at a
- * time, and answers when they are complete. The buffer that a request came in stays its own until
- * then: what is being written can never be what the next request brings.
+ * time, and answers when they are complete. The place that a request's data came to stays its own
+ * until then: what is being written can never be what the next request brings.
  */
 #define FUSE_USE_VERSION 314
 
 #include "export/export.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <getopt.h>
 #include <linux/falloc.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,7 +165,8 @@ static void fuse_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 static void fuse_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 		       struct fuse_file_info *fi)
 {
-	fuse_job_write(&fuse_disk_of(req)->jobs, req, data, size, (uint64_t)offset);
+	/* @data: they are elsewhere, see fuse_job_receive(). */
+	fuse_job_write(&fuse_disk_of(req)->jobs, req, size, (uint64_t)offset);
 }
 
 static void fuse_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -227,21 +228,18 @@ static const struct fuse_lowlevel_ops fuse_ops = {
 
 /* ---------------------------------------------------------------------------- the loop */
 
-/* Take what the kernel has, as long as there are buffers. Returns whether there may be more. */
+/* Take what the kernel has, as long as there is room. Returns whether there may be more. */
 static bool fuse_take(struct fuse_disk *d)
 {
 	for (unsigned int i = 0; i < FUSE_BATCH && !fuse_session_exited(d->session); i++) {
-		struct fuse_buf *buf = fuse_job_buffer(&d->jobs);
-		struct pollfd pfd = { .fd = fuse_session_fd(d->session), .events = POLLIN };
-		int n;
+		struct fuse_buf *buf;
+		int err;
 
-		if (!buf || poll(&pfd, 1, 0) <= 0)
+		if (!fuse_job_room(&d->jobs))
 			return false;
-		n = fuse_session_receive_buf(d->session, buf);
-		if (n == -EINTR || n == -EAGAIN)
-			return false;
-		if (n <= 0) {
-			d->end = true; /* unmounted from outside */
+		buf = fuse_job_receive(&d->jobs, fuse_session_fd(d->session), &err);
+		if (!buf) {
+			d->end = err != -EAGAIN; /* unmounted from outside */
 			return false;
 		}
 		fuse_session_process_buf(d->session, buf);
@@ -252,9 +250,12 @@ static bool fuse_take(struct fuse_disk *d)
 static int fuse_wait(struct fuse_disk *d, bool more)
 {
 	struct epoll_event events[4];
-	bool sleep = !more && au_arm(d->jobs.handle);
+	bool sleep = !more && au_arm(d->jobs.handle), busy = d->jobs.busy != 0;
+	uint64_t began = sleep && busy ? export_now_ns() : 0;
 	int n = epoll_wait(d->epoll, events, 4, sleep ? -1 : 0);
 
+	if (began)
+		export_spin_slept(&d->jobs.spin, export_now_ns() - began);
 	for (int i = 0; i < n; i++)
 		if (events[i].data.fd == d->signals)
 			return -EINTR;
@@ -294,6 +295,22 @@ static int fuse_say(int rc, const char *what, const char *why)
 	return rc;
 }
 
+/* What is in there would be hidden. */
+static int fuse_empty(const struct fuse_disk *d)
+{
+	DIR *dir = opendir(d->directory);
+	const struct dirent *entry;
+	int rc = 0;
+
+	if (!dir)
+		return fuse_say(-errno, d->directory, strerror(errno));
+	while (rc == 0 && (entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			rc = -ENOTEMPTY;
+	closedir(dir);
+	return rc ? fuse_say(rc, d->directory, "it is not empty: mount on another directory") : 0;
+}
+
 /* A mount whose program was killed answers ENOTCONN until somebody takes it away. */
 static int fuse_clean(const struct fuse_disk *d)
 {
@@ -317,7 +334,8 @@ static int fuse_clean(const struct fuse_disk *d)
 	}
 	if (stat(d->directory, &st) != 0)
 		return fuse_say(-errno, d->directory, "a mount is left over here: unmount it");
-	return S_ISDIR(st.st_mode) ? 0 : fuse_say(-ENOTDIR, d->directory, "it is no directory");
+	return S_ISDIR(st.st_mode) ? fuse_empty(d)
+				   : fuse_say(-ENOTDIR, d->directory, "it is no directory");
 }
 
 static int fuse_mount_it(struct fuse_disk *d)
@@ -336,6 +354,8 @@ static int fuse_mount_it(struct fuse_disk *d)
 		return fuse_say(-EIO, d->directory,
 				"cannot mount: that takes /dev/fuse, and root or fusermount3");
 	d->mounted = true;
+	if (fcntl(fuse_session_fd(d->session), F_SETFL, O_RDWR | O_NONBLOCK) != 0)
+		return fuse_say(-errno, d->directory, strerror(errno));
 	return 0;
 }
 

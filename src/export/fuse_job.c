@@ -4,13 +4,19 @@
 #include "export/fuse_job.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
-/* Beside the data: the kernel's header, and a block more at each end of a read that is not of
- * whole blocks. */
-#define FUSE_JOB_BUFFER (FUSE_JOB_MAX + (1u << 17) + 8192)
+/* Beside the data: a block more at each end of a read that is not of whole blocks. */
+#define FUSE_JOB_ROOM	(FUSE_JOB_MAX + (1u << 17))
+/* What goes before the data of a write. */
+#define FUSE_JOB_BEFORE (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+/* One buffer of the handle's is not for us. */
+#define FUSE_JOB_SHARE	(FUSE_JOB_ROOM / (FUSE_JOB_DEPTH - 1) * FUSE_JOB_DEPTH / 4096 * 4096 + 4096)
 
 /* ------------------------------------------------------------------------- answers */
 
@@ -26,7 +32,7 @@ static void fuse_job_answer(struct fuse_job *job)
 	if (job->status)
 		fuse_reply_err(job->req, -job->status);
 	else if (job->op == AU_BLOCK_READ)
-		fuse_reply_buf(job->req, (char *)job->buf.mem + job->skip, job->length);
+		fuse_reply_buf(job->req, job->room + job->skip, job->length);
 	else if (job->op == AU_BLOCK_WRITE)
 		fuse_reply_write(job->req, job->length);
 	else
@@ -122,19 +128,49 @@ static void fuse_jobs_unstall(struct fuse_jobs *jobs)
 
 /* -------------------------------------------------------------------------- begins */
 
-struct fuse_buf *fuse_job_buffer(struct fuse_jobs *jobs)
+bool fuse_job_room(struct fuse_jobs *jobs)
 {
 	if (!jobs->current && jobs->free) {
 		jobs->current = jobs->free;
 		jobs->free = jobs->current->next;
 	}
-	if (!jobs->current)
-		return NULL;
-	jobs->current->buf.size = FUSE_JOB_BUFFER;
-	return &jobs->current->buf;
+	return jobs->current;
 }
 
-/* The request that was just read into the current buffer becomes a job, and keeps it. */
+/*
+ * The head of a write, which is as long as this, goes where no driver can change it, its data to
+ * the handle's buffers. Whatever else the kernel has to say is short, and follows its head; texts
+ * in there end, also when somebody has meanwhile changed them.
+ */
+struct fuse_buf *fuse_job_receive(struct fuse_jobs *jobs, int fd, int *err)
+{
+	struct fuse_job *job = jobs->current;
+	struct fuse_in_header *in = job->head.mem;
+	struct iovec parts[] = { { in, FUSE_JOB_BEFORE }, { job->room, FUSE_JOB_ROOM } };
+	ssize_t n;
+
+	/* ENOENT: the request was taken back while it was read. */
+	do {
+		n = readv(fd, parts, 2);
+	} while (n < 0 && (errno == EINTR || errno == ENOENT));
+	if (n < (ssize_t)sizeof(*in)) {
+		*err = n < 0 ? -errno : -ENODEV;
+		return NULL;
+	}
+	job->head.size = (size_t)n;
+	if (n > (ssize_t)FUSE_JOB_BEFORE && in->opcode != FUSE_WRITE) {
+		size_t more = (size_t)n - FUSE_JOB_BEFORE;
+
+		if (more > FUSE_JOB_HEAD - FUSE_JOB_BEFORE - 1)
+			more = FUSE_JOB_HEAD - FUSE_JOB_BEFORE - 1;
+		memcpy((char *)in + FUSE_JOB_BEFORE, job->room, more);
+		memset((char *)in + FUSE_JOB_BEFORE + more, 0,
+		       FUSE_JOB_HEAD - FUSE_JOB_BEFORE - more);
+	}
+	return &job->head;
+}
+
+/* The request that was just read becomes a job, and keeps its place. */
 static struct fuse_job *fuse_job_take(struct fuse_jobs *jobs, fuse_req_t req, uint16_t op)
 {
 	struct fuse_job *job = jobs->current;
@@ -171,7 +207,7 @@ void fuse_job_read(struct fuse_jobs *jobs, fuse_req_t req, size_t size, uint64_t
 	end = (offset + size + block - 1) / block * block;
 	job->offset = offset - job->skip;
 	job->left = end - job->offset;
-	job->data = job->buf.mem;
+	job->data = job->room;
 	fuse_job_go_on(job);
 }
 
@@ -205,12 +241,16 @@ static int fuse_job_patch(struct fuse_jobs *jobs, const char *data, size_t size,
 	return rc;
 }
 
-void fuse_job_write(struct fuse_jobs *jobs, fuse_req_t req, const char *data, size_t size,
-		    uint64_t offset)
+void fuse_job_write(struct fuse_jobs *jobs, fuse_req_t req, size_t size, uint64_t offset)
 {
 	uint64_t bytes = jobs->info.bytes;
 	struct fuse_job *job;
 
+	/* The data are where the current job has them, and no longer than that. */
+	if (size > FUSE_JOB_MAX) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
 	if (offset >= bytes) {
 		fuse_reply_err(req, ENOSPC);
 		return;
@@ -218,7 +258,7 @@ void fuse_job_write(struct fuse_jobs *jobs, fuse_req_t req, const char *data, si
 	if (size > bytes - offset)
 		size = (size_t)(bytes - offset);
 	if ((offset | size) % jobs->info.block_size) {
-		int rc = fuse_job_patch(jobs, data, size, offset);
+		int rc = fuse_job_patch(jobs, jobs->current->room, size, offset);
 
 		if (rc)
 			fuse_reply_err(req, rc == -EPERM ? EROFS : -rc);
@@ -230,7 +270,7 @@ void fuse_job_write(struct fuse_jobs *jobs, fuse_req_t req, const char *data, si
 	job->length = size;
 	job->left = size;
 	job->offset = offset;
-	job->data = (char *)(uintptr_t)data;
+	job->data = job->room;
 	fuse_job_go_on(job);
 }
 
@@ -270,7 +310,7 @@ int fuse_jobs_open(struct fuse_jobs *jobs, const char *target)
 	const struct au_open_options options = { .size = sizeof(options),
 						 .abi = AU_CLIENT_ABI,
 						 .depth = FUSE_JOB_DEPTH,
-						 .buffer_size = FUSE_JOB_MAX / FUSE_JOB_PIECES };
+						 .buffer_size = FUSE_JOB_SHARE };
 	char why[160];
 	int rc;
 
@@ -288,7 +328,7 @@ int fuse_jobs_open(struct fuse_jobs *jobs, const char *target)
 	rc = au_block_info(jobs->handle, &jobs->info);
 	if (rc)
 		return fuse_jobs_fail(jobs, rc, au_errmsg());
-	jobs->piece = options.buffer_size;
+	jobs->piece = FUSE_JOB_MAX;
 	if (jobs->info.max_transfer < jobs->piece)
 		jobs->piece = jobs->info.max_transfer;
 	return 0;
@@ -296,15 +336,21 @@ int fuse_jobs_open(struct fuse_jobs *jobs, const char *target)
 
 int fuse_jobs_buffers(struct fuse_jobs *jobs)
 {
+	size_t size;
+	char *pool = au_buffers(jobs->handle, &size);
+
+	if (!pool)
+		return fuse_jobs_fail(jobs, -ENOMEM, au_errmsg());
 	jobs->all = calloc(FUSE_JOB_DEPTH, sizeof(*jobs->all));
-	if (!jobs->all)
+	if (!jobs->all || size < (size_t)FUSE_JOB_DEPTH * FUSE_JOB_ROOM)
 		return fuse_jobs_fail(jobs, -ENOMEM, "no memory");
 	for (unsigned int i = 0; i < FUSE_JOB_DEPTH; i++) {
 		struct fuse_job *job = &jobs->all[i];
 
 		job->jobs = jobs;
-		job->buf.mem = aligned_alloc(4096, FUSE_JOB_BUFFER);
-		if (!job->buf.mem)
+		job->room = pool + (size_t)i * FUSE_JOB_ROOM;
+		job->head.mem = aligned_alloc(4096, FUSE_JOB_HEAD);
+		if (!job->head.mem)
 			return fuse_jobs_fail(jobs, -ENOMEM, "no memory");
 		job->next = jobs->free;
 		jobs->free = job;
@@ -316,24 +362,34 @@ void fuse_jobs_close(struct fuse_jobs *jobs)
 {
 	au_close(jobs->handle);
 	for (unsigned int i = 0; jobs->all && i < FUSE_JOB_DEPTH; i++)
-		free(jobs->all[i].buf.mem);
+		free(jobs->all[i].head.mem);
 	free(jobs->all);
+}
+
+static void fuse_jobs_events(struct fuse_jobs *jobs)
+{
+	struct au_event event;
+
+	while (au_event_next(jobs->handle, &event) == 1)
+		if (event.kind == AU_BLOCK_EVENT_RESIZED)
+			jobs->info.bytes = event.arg[0];
 }
 
 int fuse_jobs_poll(struct fuse_jobs *jobs)
 {
-	struct au_event event;
-	int n = au_poll(jobs->handle, 0, 0);
+	int n = jobs->busy ? export_spin_poll(&jobs->spin, jobs->handle)
+			   : au_poll(jobs->handle, 0, 0);
 
-	if (n != 0 && jobs->stalled)
-		fuse_jobs_unstall(jobs);
+	fuse_jobs_events(jobs);
+	/* A poll that does not wait does not say that there is nothing to wait for. */
+	if (n == 0)
+		n = au_flush(jobs->handle);
 	if (n < 0) {
 		jobs->dead = true;
 		snprintf(jobs->why, sizeof(jobs->why), "%s", au_errmsg());
 	}
-	while (au_event_next(jobs->handle, &event) == 1)
-		if (event.kind == AU_BLOCK_EVENT_RESIZED)
-			jobs->info.bytes = event.arg[0];
+	if (n != 0 && jobs->stalled)
+		fuse_jobs_unstall(jobs);
 	return n;
 }
 

@@ -24,6 +24,7 @@
 
 #define NBD_LISTEN_FD 3 /* where nbdkit looks for a socket that it is given */
 #define NBD_READY_MS  20000
+#define NBD_LEAVE_MS  1000
 #define NBD_GREETING  18
 #define NBD_PLUGIN    "nbdkit-auriga-plugin.so"
 
@@ -258,6 +259,12 @@ static void nbd_end(struct nbd *n)
 {
 	if (n->child > 0) {
 		kill(n->child, SIGTERM);
+		/* It answers what it was asked, and would wait for its clients to leave, too. */
+		for (int i = 0; i < NBD_LEAVE_MS / 50 && nbd_signal(n, 50) >= 0; i++)
+			;
+	}
+	if (n->child > 0) {
+		kill(n->child, SIGKILL);
 		waitpid(n->child, NULL, 0);
 	}
 	if (n->bound && n->path)

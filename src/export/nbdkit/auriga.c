@@ -105,7 +105,7 @@ static int nbd_renew(void)
 {
 	struct nbd_open *open;
 
-	if (nbd_latest && !share_dead(nbd_latest->share))
+	if (nbd_latest && share_alive(nbd_latest->share))
 		return 0;
 	open = calloc(1, sizeof(*open));
 	if (!open)
