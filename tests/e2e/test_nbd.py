@@ -206,9 +206,11 @@ def test_a_device_that_comes_back(rig):
     with Export(rig, "disk0") as export:
         assert info(export)["export-size"] == 16 * MIB
         rig.auriga("detach", "--force", "disk0")
-        done = subprocess.run(["nbdinfo", "--size", export.uri], capture_output=True, text=True, timeout=30,
-                              check=False)
-        assert done.returncode != 0
+
+        def refused():
+            return subprocess.run(["nbdinfo", "--size", export.uri], capture_output=True, timeout=30,
+                                  check=False).returncode != 0
+        rig.wait_for(refused, 5, "the end of the old one")
         attach(rig, size_mib=32)
         assert info(export)["export-size"] == 32 * MIB
         tool("nbdcopy", export.uri, "null:")
