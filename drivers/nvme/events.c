@@ -23,6 +23,7 @@ static void events_told(struct nvme *n, uint16_t status, uint32_t dw0)
 	if (EVENT_TYPE(dw0) == EVENT_ERROR)
 		au_log(n->dev, AU_LOG_WARN, "the controller reports an error, information 0x%02x",
 		       EVENT_INFO(dw0));
+	n->warned |= EVENT_LOG(dw0) == LOG_HEALTH;
 	if (EVENT_LOG(dw0) < 32)
 		n->logs |= 1u << EVENT_LOG(dw0);
 	events_ask(n);
@@ -64,10 +65,17 @@ static int log_begin(struct nvme *n)
 
 static int log_take(struct nvme *n, uint16_t status, uint32_t dw0)
 {
-	uint8_t warning = n->answer[0];
+	uint8_t warning = n->answer[HEALTH_WARNING];
 
-	if (status || n->log != LOG_HEALTH)
+	if (n->log != LOG_HEALTH)
 		return 0;
+	if (n->report && status)
+		nvme_health_refused(n, status);
+	else if (n->report)
+		nvme_health_told(n, n->answer);
+	if (status || !n->warned)
+		return 0;
+	n->warned = false;
 	au_log(n->dev, AU_LOG_WARN, "health: critical warning 0x%02x (SMART log)", warning);
 	for (struct nvme_ns *ns = n->ns; ns < &n->ns[NVME_NAMESPACES]; ns++)
 		if (ns->block)
@@ -93,6 +101,9 @@ static void events_looked(struct nvme *n, int err)
 
 void nvme_events_look(struct nvme *n)
 {
+	/* It is asked for once more when a reset came in between. */
+	if (n->report)
+		n->logs |= 1u << LOG_HEALTH;
 	if (n->step || !n->logs || n->waits || n->gone || n->failed)
 		return;
 	n->log = (uint32_t)__builtin_ctz(n->logs);

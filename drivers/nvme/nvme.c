@@ -114,6 +114,7 @@ static int nvme_d0_exit(struct au_device *dev, enum au_power to)
 
 	n->waits = true;
 	n->step = NULL;
+	n->report = NULL;
 	if (well && !n->gone) {
 		nvme_drain(n);
 		n->live = false;
@@ -151,5 +152,5 @@ AU_DRIVER = {
 	AU_HEAD(struct au_driver),	   .context_size = sizeof(struct nvme),
 	.prepare = nvme_prepare,	   .d0_entry = nvme_d0_entry,
 	.d0_exit = nvme_d0_exit,	   .io_start = nvme_io_begin,
-	.surprise_removed = nvme_surprise,
+	.surprise_removed = nvme_surprise, .report = nvme_report,
 };

@@ -8,6 +8,7 @@
  *	queue.c		rings and doorbells	recover.c	queues and controller anew
  *	admin.c		admin commands		status.c	what a status means
  *	io.c		the way of a request	fused.c		compare and write
+ *	health.c	a report
  *
  * The device is trusted no more than a client is: what it says is checked, and whatever is wrong
  * ends in a reset, at most.
@@ -187,6 +188,8 @@ struct nvme {
 	bool rescan, rescan_again, leaving;
 	uint32_t logs; /* a bit for each log page to be read */
 	uint32_t log;
+	bool warned;		  /* of the health, by an event */
+	struct au_report *report; /* that somebody waits for; NULL: nobody */
 	unsigned int aers, aborts;
 	struct au_timer *clock;
 	bool slow_clock;	   /* it was last seen idle */
@@ -336,6 +339,15 @@ void nvme_namespaces_leave(struct nvme *n);
 void nvme_events_begin(struct nvme *n);
 /** nvme_events_look - look at what was told, unless something else is under way. */
 void nvme_events_look(struct nvme *n);
+
+/* health.c */
+
+/** nvme_report - the driver's report(). */
+void nvme_report(struct au_device *dev, struct au_report *report);
+/** nvme_health_told - the health log has been read, for a report. */
+void nvme_health_told(struct nvme *n, const uint8_t *log);
+/** nvme_health_refused - it cannot be. */
+void nvme_health_refused(struct nvme *n, uint16_t status);
 
 /* timeout.c */
 

@@ -173,6 +173,25 @@ enum {
 #define LBAF_LBADS(lbaf) (((lbaf) >> 16) & 0xff)
 #define NSID_LIST_MAX	 1024u
 
+/* The health log: offsets [5.14.1.2] */
+enum {
+	HEALTH_WARNING = 0,
+	HEALTH_TEMPERATURE = 1,
+	HEALTH_SPARE = 3,
+	HEALTH_THRESHOLD = 4,
+	HEALTH_USED = 5,
+	HEALTH_UNITS_READ = 32,
+	HEALTH_UNITS_WRITTEN = 48,
+	HEALTH_READS = 64,
+	HEALTH_WRITES = 80,
+	HEALTH_BUSY = 96,
+	HEALTH_CYCLES = 112,
+	HEALTH_HOURS = 128,
+	HEALTH_UNSAFE = 144,
+	HEALTH_MEDIA = 160,
+	HEALTH_ERRORS = 176,
+};
+
 /* NVM commands [6] */
 enum {
 	IO_FLUSH = 0x00,

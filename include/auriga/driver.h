@@ -61,6 +61,7 @@ struct au_irq;
 struct au_timer;
 struct au_work;
 struct au_poller;
+struct au_report;
 struct au_request;
 
 /* ---------------------------------------------------------------- the note */
@@ -159,6 +160,10 @@ enum au_power {
  * @io_stop: stop it. Optional.
  * @surprise_removed: the device is gone. May come at any time and from another thread: set a flag
  *	and return; the way down follows. Optional.
+ * @report: somebody wants to know how the device is: `auriga info`. Say so with au_report_number()
+ *	and au_report_text(), and end with au_report_done(), at once or from a later callback. It is
+ *	called between io_start() and io_stop() only, and not again before it was ended; d0_exit()
+ *	ends it, too. Who does not answer within 150 ms is shown not to. Optional.
  */
 struct au_driver {
 	uint32_t size;
@@ -172,6 +177,7 @@ struct au_driver {
 	int (*io_start)(struct au_device *dev);
 	void (*io_stop)(struct au_device *dev);
 	void (*surprise_removed)(struct au_device *dev);
+	void (*report)(struct au_device *dev, struct au_report *report);
 };
 
 /**
@@ -232,6 +238,18 @@ AU_API void au_device_gone(struct au_device *dev);
  * @why: one line, for people.
  */
 AU_API void au_device_failed(struct au_device *dev, const char *why);
+
+/**
+ * au_report_number - a line of a report.
+ * @key: a-z, 0-9 and _, at most 39: what it is, and in which unit ("temperature_celsius").
+ *
+ * At most 48 lines; more are left out.
+ */
+AU_API void au_report_number(struct au_report *report, const char *key, int64_t value);
+/** au_report_text - the same with a text, of which the first 79 characters are kept. */
+AU_API void au_report_text(struct au_report *report, const char *key, const char *text);
+/** au_report_done - that was all. */
+AU_API void au_report_done(struct au_report *report);
 
 /**
  * au_sleep_ms - wait. In prepare(), d0_entry(), d0_exit() and release() only, where a device is

@@ -51,6 +51,7 @@ static int device_leave_lane(void *arg)
 	struct au_device *dev = arg;
 	struct au_list *node;
 
+	auf_report_end(dev);
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
 			auf_unit_free(dev->units[i]);
@@ -138,6 +139,7 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	auf_dma_init(dev, config);
 	auf_irq_init(dev);
 	auf_solo_init(dev);
+	auf_report_init(dev);
 	auf_machine_init(dev);
 	err = auf_params_set(dev, config->params, error, error_size);
 	if (!dev->state) {

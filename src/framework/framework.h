@@ -173,6 +173,30 @@ void auf_device_surprise(struct au_device *dev);
 size_t auf_device_history(struct au_device *dev, char *buf, size_t size);
 /** auf_device_state_name - "created", "prepared", "d0", ... Any thread. */
 const char *auf_device_state_name(const struct au_device *dev);
+
+#define AUF_REPORT_ENTRIES 48u
+
+/** struct auf_report_entry - a line of a driver's report. @text: if @is_text, else @number. */
+struct auf_report_entry {
+	char key[40];
+	bool is_text;
+	char text[80];
+	int64_t number;
+};
+
+/** auf_report_fn - a report; @why: there is none, and why. */
+typedef void (*auf_report_fn)(void *context, const struct auf_report_entry *entries,
+			      unsigned int count, const char *why);
+
+/**
+ * auf_device_report - ask the driver how its device is. @done is called once, within 150 ms or so,
+ * perhaps before this returns. Lane.
+ * Return: 0; -ENOTSUP: it has nothing to say; -EBUSY: it is being asked.
+ */
+int auf_device_report(struct au_device *dev, auf_report_fn done, void *context);
+/** auf_device_reports - whether its driver has something to say. Any thread. */
+bool auf_device_reports(const struct au_device *dev);
+
 /** auf_device_unit - the unit with that index, or NULL. Lane. */
 struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index);
 

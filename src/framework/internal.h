@@ -454,6 +454,26 @@ struct auf_intx {
 
 enum auf_solo_phase { SOLO_NONE, SOLO_WAITING, SOLO_RUNNING, SOLO_PASSED };
 
+/**
+ * struct au_report - a driver's report.
+ * @open: the driver has been asked, and has not ended it.
+ * @done: who waits for it; NULL: nobody.
+ */
+struct au_report {
+	struct au_device *dev;
+	bool open;
+	unsigned int count;
+	struct auf_report_entry entries[AUF_REPORT_ENTRIES];
+	struct auf_timeout timeout;
+	auf_report_fn done;
+	void *context;
+};
+
+/** auf_report_init - none. */
+void auf_report_init(struct au_device *dev);
+/** auf_report_end - the driver is not asked any more, and whatever it says is too late. */
+void auf_report_end(struct au_device *dev);
+
 struct au_device {
 	struct au_lane *lane;
 	void *context;
@@ -504,6 +524,7 @@ struct au_device {
 	bool irqs_on;
 	struct au_list pollers;
 	struct auf_dma dma;
+	struct au_report report;
 	struct {
 		_Atomic uint64_t second;
 		_Atomic uint32_t lines, dropped;
@@ -524,6 +545,8 @@ void auf_device_refresh(struct au_device *dev);
 
 /** auf_machine_event - an event from outside. Lane. Returns the first failure of the way up. */
 int auf_machine_event(struct au_device *dev, enum auf_machine_event event);
+/** auf_machine_runs - whether the device is in STATE_RUNNING. */
+bool auf_machine_runs(const struct au_device *dev);
 /** auf_machine_init - STATE_CREATED. */
 void auf_machine_init(struct au_device *dev);
 

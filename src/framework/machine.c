@@ -81,6 +81,7 @@ static int machine_disconnect(struct au_device *dev)
 
 static int machine_suspend(struct au_device *dev)
 {
+	auf_report_end(dev);
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i] && dev->units[i]->cls->suspend)
 			dev->units[i]->cls->suspend(dev->units[i]);
@@ -278,6 +279,11 @@ void auf_machine_init(struct au_device *dev)
 {
 	dev->machine.surprise.fn = machine_surprise;
 	dev->machine.to = AU_POWER_OFF;
+}
+
+bool auf_machine_runs(const struct au_device *dev)
+{
+	return atomic_load(&dev->machine.state) == STATE_RUNNING;
 }
 
 const char *auf_device_state_name(const struct au_device *dev)

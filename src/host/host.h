@@ -221,8 +221,12 @@ char *host_report_ready(struct host *host);
 char *host_report_units(struct host *host);
 /** host_report_adopted - AU_HM_ADOPTED, and its descriptors. */
 char *host_report_adopted(struct host *host, int fds[AU_MSG_FDS], unsigned int *fd_count);
-/** host_report_answer - AU_HM_ANSWER; @lane: called on the lane, which knows more. */
-char *host_report_answer(struct host *host, bool lane);
+/** host_report_answer - AU_HM_ANSWER; @lane: called on the lane, which knows more; @driver: what
+ * the driver says, or a text that says why not; NULL: it is not asked. Taken. */
+char *host_report_answer(struct host *host, bool lane, json_t *driver);
+/** host_report_driver - what the driver says, for it. */
+json_t *host_report_driver(const struct auf_report_entry *entries, unsigned int count,
+			   const char *why);
 /** host_units_refresh - look at the device's units; @except: it is about to go. Lane. */
 void host_units_refresh(struct host *host, const struct au_unit *except);
 

@@ -135,18 +135,38 @@ static void host_ready(struct host *host)
 
 /* ---------------------------------------------------------------------- the loop */
 
-static void host_answer_job(struct host *host, struct host_job *job)
+static void host_answer(struct host *host, json_t *driver)
 {
 	int posted = HOST_QUERY_POSTED;
 	char *text;
 
-	free(job);
-	if (!atomic_compare_exchange_strong(&host->query, &posted, HOST_QUERY_TAKEN))
+	if (!atomic_compare_exchange_strong(&host->query, &posted, HOST_QUERY_TAKEN)) {
+		json_decref(driver);
 		return;
-	text = host_report_answer(host, true);
+	}
+	text = host_report_answer(host, true, driver);
 	host_link_text(&host->link, AU_HM_ANSWER, text);
 	free(text);
 	atomic_store(&host->query, HOST_QUERY_NONE);
+}
+
+static void host_reported(void *context, const struct auf_report_entry *entries, unsigned int count,
+			  const char *why)
+{
+	host_answer(context, host_report_driver(entries, count, why));
+}
+
+static void host_answer_job(struct host *host, struct host_job *job)
+{
+	int err;
+
+	free(job);
+	if (atomic_load(&host->query) != HOST_QUERY_POSTED)
+		return;
+	err = auf_device_report(host->device, host_reported, host);
+	/* Who asks while the driver is being asked gets the answer, too. */
+	if (err && err != -EBUSY)
+		host_answer(host, NULL);
 }
 
 static void host_query(struct host *host)
@@ -196,7 +216,11 @@ static int host_timers(struct host *host)
 
 		host->query_due_ms = 0;
 		if (atomic_compare_exchange_strong(&host->query, &posted, HOST_QUERY_NONE)) {
-			char *text = host_report_answer(host, false);
+			bool reports = auf_device_reports(host->device);
+			char *text = host_report_answer(
+				host, false,
+				reports ? json_string("its driver's thread does not answer")
+					: NULL);
 
 			host_link_text(&host->link, AU_HM_ANSWER, text);
 			free(text);

@@ -194,7 +194,23 @@ static json_t *report_history(struct host *host)
 	return list;
 }
 
-char *host_report_answer(struct host *host, bool lane)
+json_t *host_report_driver(const struct auf_report_entry *entries, unsigned int count,
+			   const char *why)
+{
+	json_t *o;
+
+	if (why)
+		return json_string(why);
+	o = json_object();
+	for (unsigned int i = 0; i < count; i++)
+		json_object_set_new(o, entries[i].key,
+				    entries[i].is_text
+					    ? json_string(entries[i].text)
+					    : json_integer((json_int_t)entries[i].number));
+	return o;
+}
+
+char *host_report_answer(struct host *host, bool lane, json_t *driver)
 {
 	json_t *o = report_identity(host);
 	const struct au_lane_status *status = &host->recorder.status->lane[0];
@@ -205,6 +221,8 @@ char *host_report_answer(struct host *host, bool lane)
 	json_object_set_new(o, "completed", json_integer((json_int_t)status->completed));
 	json_object_set_new(o, "overdue_ms", json_integer((json_int_t)status->overdue_ms));
 	json_object_set_new(o, "lane_answers", json_boolean(lane));
+	if (driver)
+		json_object_set_new(o, json_is_string(driver) ? "report_error" : "report", driver);
 	if (lane)
 		json_object_set_new(o, "history", report_history(host));
 	pthread_mutex_lock(&host->lock);

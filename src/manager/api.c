@@ -399,20 +399,44 @@ void mgr_calls_settle(struct mgr_device *dev)
 	}
 }
 
+/* Move what a driver says out of what its host says, if it is what it may be. */
+static void api_report(json_t *info, json_t *host)
+{
+	json_t *report = json_object_get(host, "report");
+	char error[MGR_TEXT];
+
+	if (report && mgr_report_ok(report)) {
+		json_object_set(info, "report", report);
+	} else if (report) {
+		json_object_set_new(info, "report_error",
+				    json_string("what its host says is no report"));
+	} else if (json_object_get(host, "report_error")) {
+		bool ok = mgr_json_text(host, "report_error", error, sizeof(error));
+
+		json_object_set_new(info, "report_error",
+				    mgr_json_string(ok ? error : "its host does not say why"));
+	}
+	json_object_del(host, "report");
+	json_object_del(host, "report_error");
+}
+
 void mgr_calls_answer(struct mgr_device *dev, const char *text)
 {
 	json_t *o = NULL;
 
 	au_list_for_each_safe (node, &dev->calls) {
 		struct mgr_call *call = AU_CONTAINER(node, struct mgr_call, node);
-		json_t *info;
+		json_t *info, *host;
 
 		if (call->wait != MGR_WAIT_QUERY)
 			continue;
 		if (!o)
 			o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 		info = mgr_device_info(dev);
-		json_object_set_new(info, "host", o ? json_deep_copy(o) : json_null());
+		host = o ? json_deep_copy(o) : json_null();
+		if (json_is_object(host))
+			api_report(info, host);
+		json_object_set_new(info, "host", host);
 		mgr_call_answer(call, API_OK, info);
 	}
 	json_decref(o);
@@ -422,13 +446,18 @@ void mgr_api_timeout(struct mgr_call *call)
 {
 	struct mgr_device *dev = call->dev;
 
-	if (call->wait == MGR_WAIT_QUERY)
-		mgr_call_answer(call, API_OK, mgr_device_info(dev));
-	else if (dev)
+	if (call->wait == MGR_WAIT_QUERY) {
+		json_t *info = mgr_device_info(dev);
+
+		json_object_set_new(info, "report_error",
+				    json_string("its host does not answer within 500 ms"));
+		mgr_call_answer(call, API_OK, info);
+	} else if (dev) {
 		mgr_call_error(call, -ETIMEDOUT, "%s is still %s%s%s: it goes on", dev->spec.name,
 			       mgr_device_state(dev), dev->reason[0] ? ": " : "", dev->reason);
-	else
+	} else {
 		mgr_call_error(call, -ETIMEDOUT, "%s does not answer", call->address);
+	}
 }
 
 /* ------------------------------------------------------------------- dispatch */

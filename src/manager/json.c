@@ -52,6 +52,27 @@ bool mgr_json_text(const json_t *object, const char *key, char *buf, size_t size
 	return true;
 }
 
+bool mgr_report_ok(const json_t *object)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+	const char *key;
+	json_t *value;
+	char text[80];
+
+	if (!json_is_object(object) || json_object_size(object) > 48)
+		return false;
+	json_object_foreach((json_t *)(uintptr_t)object, key, value)
+	{
+		size_t length = strlen(key);
+
+		if (!length || length > 39 || strspn(key, letters) != length)
+			return false;
+		if (!json_is_integer(value) && !mgr_json_text(object, key, text, sizeof(text)))
+			return false;
+	}
+	return true;
+}
+
 bool mgr_json_uint(const json_t *object, const char *key, uint64_t max, uint64_t *value)
 {
 	const json_t *number = json_object_get(object, key);

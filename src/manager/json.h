@@ -15,6 +15,12 @@ json_t *mgr_json_string(const char *text);
 bool mgr_json_text(const json_t *object, const char *key, char *buf, size_t size);
 /** mgr_json_uint - member @key as a number from 0 to @max. */
 bool mgr_json_uint(const json_t *object, const char *key, uint64_t max, uint64_t *value);
+/**
+ * mgr_report_ok - whether an object is a driver's report: at most 48 members, whose keys are of
+ * a-z, 0-9 and _, at most 39 of them, and whose values are integers or printable texts of at most
+ * 79 characters.
+ */
+bool mgr_report_ok(const json_t *object);
 /** mgr_json_set_hex - member @key: @size bytes as hex digits. */
 void mgr_json_set_hex(json_t *object, const char *key, const void *data, size_t size);
 /** mgr_json_hex - member @key as exactly @size bytes. */

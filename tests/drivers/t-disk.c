@@ -16,7 +16,8 @@ struct disk {
 	bool resize;
 	bool half;
 	uint32_t slow_ms;
-	struct au_timer *timer;
+	struct au_timer *timer, *answer;
+	struct au_report *report;
 	struct au_request *first, **end; /* kept, linked by driver[0] */
 };
 
@@ -107,6 +108,43 @@ static void disk_deliver(struct au_queue *queue, struct au_request *req)
 	disk->end = (struct au_request **)&req->driver[0];
 }
 
+/* "report": 1: at once, 2: with the next timer, 3: never, 4: more than it may say. */
+static void disk_report(struct au_device *dev, struct au_report *report)
+{
+	struct disk *disk = au_context(dev);
+	unsigned int kind = (unsigned int)au_param_uint(dev, "report");
+
+	au_report_number(report, "bytes", (int64_t)disk->bytes);
+	au_report_number(report, "below_zero", -1);
+	au_report_text(report, "text", "a\tb");
+	for (unsigned int i = 0; kind == 4 && i < 200; i++) {
+		char key[] = "n00";
+
+		key[1] = (char)('0' + i / 10 % 10);
+		key[2] = (char)('0' + i % 10);
+		au_report_text(
+			report, key,
+			"0123456789012345678901234567890123456789012345678901234567890123456789"
+			"01234567890123456789");
+	}
+	if (kind == 4) {
+		au_report_number(report, "Bad key", 1);
+		au_report_number(report, "", 1);
+	}
+	disk->report = report;
+	if (kind != 2 && kind != 3)
+		au_report_done(report);
+	else if (kind == 2)
+		au_timer_start(disk->answer, 50, false);
+}
+
+static void disk_answer(struct au_timer *timer, void *context)
+{
+	struct disk *disk = context;
+
+	au_report_done(disk->report);
+}
+
 static int disk_prepare(struct au_device *dev)
 {
 	struct disk *disk = au_context(dev);
@@ -139,7 +177,8 @@ static int disk_prepare(struct au_device *dev)
 	disk->blocks = au_retained(dev, &fresh);
 	disk->slow_ms = (uint32_t)au_param_uint(dev, "slow-ms");
 	disk->end = &disk->first;
-	if (disk->slow_ms && au_timer_create(dev, disk_due, disk, &disk->timer) != 0)
+	if (au_timer_create(dev, disk_due, disk, &disk->timer) != 0 ||
+	    au_timer_create(dev, disk_answer, disk, &disk->answer) != 0)
 		return -AU_ENOMEM;
 	return au_block_add(dev, &config, &disk->block);
 }
@@ -156,12 +195,15 @@ AU_DRIVER_NOTE(
 									 "discard and write zeroes")
 					AU_PARAM_BOOL("resize", 0, "a flush resizes") AU_PARAM_BOOL(
 						"compare", 0, "compare and write, verify")
-						AU_PARAM_UINT("slow-ms", 0, 0, 10000,
-							      "how long it takes")
-							AU_RETAIN_PARAM(1, "size-mib", 1048576));
+						AU_PARAM_UINT("report", 1, 1, 4, "how it reports")
+							AU_PARAM_UINT("slow-ms", 0, 0, 10000,
+								      "how long it takes")
+								AU_RETAIN_PARAM(1, "size-mib",
+										1048576));
 
 AU_DRIVER = {
 	AU_HEAD(struct au_driver),
 	.context_size = sizeof(struct disk),
 	.prepare = disk_prepare,
+	.report = disk_report,
 };

@@ -264,3 +264,45 @@ def test_compare_where_there_is_none(rig):
     assert child.wait(30) == 0
     result = json.loads(child.stdout.read())
     assert result["status"]["EOPNOTSUPP"] > 10 and result["number"] == 0
+
+
+# ------------------------------------------------------------------ reports
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_report(rig, kind):
+    """At once, or later: what the driver says, and nothing that moves a terminal."""
+    rig.manager()
+    target = attach(rig, driver="t-disk", size_mib=2, report=kind)
+    assert rig.info(target)["report"] == {"bytes": 2 * MIB, "below_zero": -1, "text": "a?b"}
+    assert "report_error" not in rig.info(target) and "report" not in rig.info(target)["host"]
+    text = rig.auriga("info", target).stdout
+    assert "report:\n  bytes: 2097152\n  below_zero: -1\n" in text
+
+
+def test_report_that_never_comes(rig):
+    """A line says so, soon, each time; and the disk works all the while."""
+    rig.manager()
+    target = attach(rig, driver="t-disk", report=3)
+    for _ in range(3):
+        began = time.monotonic()
+        info = rig.info(target)
+        assert "does not answer within 150 ms" in info["report_error"] and "report" not in info
+        assert time.monotonic() - began < 1.5 and info["host"]["lane_answers"]
+    assert bench(rig, target, "--count", "1000")["ios"] == 1000
+    rig.auriga("restart", target)
+    assert "does not answer" in rig.info(target)["report_error"]
+
+
+def test_report_of_too_much(rig):
+    """What is too long is cut, what is too many left out, and no key is what it must not be."""
+    rig.manager()
+    report = rig.info(attach(rig, driver="t-disk", report=4))["report"]
+    assert 10 < len(report) <= 48 and all(len(str(value)) < 80 for value in report.values())
+    assert "Bad key" not in report and "" not in report
+
+
+def test_no_report(rig):
+    """A driver that has nothing to say."""
+    rig.manager()
+    info = rig.info(attach(rig))
+    assert "report" not in info and "report_error" not in info

@@ -320,6 +320,29 @@ def test_events(rig, start):
     rig.wait_for(lambda: "critical warning 0x04" in (rig.rundir / "aurigad.log").read_text(), 5, "health")
 
 
+def test_health(rig, start):
+    """What the controller says of itself, with a warning and without; and when it does not answer."""
+    ctl = start("--size", "8M")
+    unit = disk(rig, "process", ctl)
+    report = rig.info(unit)["report"]
+    assert report["critical_warning"] == 0 and report["critical_warnings"] == "none"
+    assert report["temperature_celsius"] == 30 and report["spare_percent"] == 100
+    assert report["used_percent"] == 0 and report["power_cycles"] == 1 and report["media_errors"] == 0
+    assert {"data_units_read", "data_units_written", "power_on_hours", "unsafe_shutdowns"} <= set(report)
+    reads = report["host_reads"]
+    rig.auriga("block", "read", "--length", "512", unit)
+    assert rig.info(unit)["report"]["host_reads"] > reads
+    ctl.fault("health=6")
+    rig.wait_for(lambda: rig.info(unit)["report"]["critical_warning"] == 6, 5, "the warning")
+    assert rig.info(unit)["report"]["critical_warnings"] == "temperature reliability"
+    assert (rig.rundir / "aurigad.log").read_text().count("critical warning 0x06") == 1
+    ctl.fault("get-log-timeout")
+    assert "does not answer within" in rig.info(unit)["report_error"]
+    ctl.fault("clear")
+    # What was lost is asked for once more, behind the reset that it cost.
+    rig.wait_for(lambda: rig.info(unit).get("report", {}).get("controller_resets") == 1, 10, "an answer")
+
+
 # ---------------------------------------------------------------- QEMU's model
 
 
@@ -346,6 +369,12 @@ def test_qemu(rig, qemu, form, params):
     for size in "4k", "12k", "512k":
         check(bench(rig, unit, "--verify", "--bs", size, "--qd", "8", "--count", "1000"), 1000)
     assert dma_faults(rig) == 0
+
+
+def test_qemu_health(rig, qemu):
+    report = rig.info(target(rig, "process", qemu["ram"]))["report"]
+    assert report["critical_warning"] == 0 and 0 < report["temperature_celsius"] < 100
+    assert report["media_errors"] == 0 and report["controller_resets"] == 0
 
 
 def test_qemu_media_errors(rig, qemu):

@@ -306,6 +306,45 @@ static void json_helpers(void **state)
 	json_decref(o);
 }
 
+static bool report_ok(const char *text)
+{
+	json_t *o = json_loads(text, JSON_DECODE_ANY, NULL);
+	bool ok = mgr_report_ok(o);
+
+	assert_non_null(o);
+	json_decref(o);
+	return ok;
+}
+
+/* A host may send anything for its driver's report. */
+static void reports_are_checked(void **state)
+{
+	json_t *o = json_object();
+
+	(void)state;
+	assert_true(report_ok("{}"));
+	assert_true(report_ok("{\"a_1\": -5, \"b\": \"text\"}"));
+	assert_false(report_ok("[]"));
+	assert_false(report_ok("\"text\""));
+	assert_false(report_ok("{\"A\": 1}"));
+	assert_false(report_ok("{\"\": 1}"));
+	assert_false(report_ok("{\"a\": {}}"));
+	assert_false(report_ok("{\"a\": 1.5}"));
+	assert_false(report_ok("{\"a\": \"\\u001b[31m\"}"));
+	assert_false(report_ok("{\"a0123456789012345678901234567890123456789\": 1}"));
+	assert_false(report_ok("{\"a\": \"0123456789012345678901234567890123456789"
+			       "0123456789012345678901234567890123456789\"}"));
+	for (unsigned int i = 0; i < 49; i++) {
+		char key[8];
+
+		assert_true(mgr_report_ok(o));
+		snprintf(key, sizeof(key), "n%u", i);
+		json_object_set_new(o, key, json_integer(i));
+	}
+	assert_false(mgr_report_ok(o));
+	json_decref(o);
+}
+
 static int finish(void **state)
 {
 	(void)state;
@@ -326,6 +365,7 @@ int main(void)
 		cmocka_unit_test(hostile_states),
 		cmocka_unit_test(noise_as_state),
 		cmocka_unit_test(json_helpers),
+		cmocka_unit_test(reports_are_checked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, finish);
