@@ -83,7 +83,7 @@ int inproc_no_unit(const struct inproc_instance *instance, unsigned int unit);
 int inproc_pool_make(struct inproc_pool *pool, const char *name, size_t size);
 /** inproc_needs_pool - whether requests' data must be where the device can reach them. */
 bool inproc_needs_pool(const struct inproc_instance *inst);
-/** inproc_pool_map - let the instance's device reach it. Return: 0 or a negative errno. */
+/** inproc_pool_map - let the instance's device reach it. Return: 0 or a negative errno, and why. */
 int inproc_pool_map(struct inproc_pool *pool, struct inproc_instance *inst);
 /** inproc_pool_free - undo both; the device has let go of it. */
 void inproc_pool_free(struct inproc_pool *pool, struct inproc_instance *inst);

@@ -369,11 +369,10 @@ static int direct_pool(struct direct *p, const struct au_open_options *options)
 		return 0;
 	err = inproc_pool_make(&p->pool, "auriga-pool",
 			       (size_t)options->depth * options->buffer_size);
-	if (!err)
-		err = inproc_pool_map(&p->pool, inst);
-	return err ? client_fail(err, "%s: no buffers that the device can reach: %s", inst->name,
-				 strerror(-err))
-		   : 0;
+	if (err)
+		return client_fail(err, "%s: no memory for buffers: %s", inst->name,
+				   strerror(-err));
+	return inproc_pool_map(&p->pool, inst);
 }
 
 static int direct_open_unit(struct au_handle *h, struct direct *p,

@@ -66,8 +66,16 @@ bool inproc_needs_pool(const struct inproc_instance *inst)
 int inproc_pool_map(struct inproc_pool *pool, struct inproc_instance *inst)
 {
 	struct inproc_pool_call call = { pool, inst };
+	int err = auf_lane_call(inst->lane, inproc_pool_reach, &call);
 
-	return auf_lane_call(inst->lane, inproc_pool_reach, &call);
+	if (err == -ENOSPC)
+		return client_fail(err,
+				   "%s: %zu bytes of buffers are more than its device can still "
+				   "reach (%u-bit addresses): use fewer, or smaller ones",
+				   inst->name, pool->size, inst->note.dma_bits);
+	return err ? client_fail(err, "%s: its device cannot reach its buffers: %s", inst->name,
+				 strerror(-err))
+		   : 0;
 }
 
 void inproc_pool_free(struct inproc_pool *pool, struct inproc_instance *inst)

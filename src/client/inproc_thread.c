@@ -44,18 +44,24 @@ static void *inproc_thread_memory(size_t size)
 	return mem;
 }
 
-static void *inproc_thread_pool(struct inproc_channel *p, size_t size)
+/* Rings and pool. Return: 0, or a negative errno, and why. */
+static int inproc_thread_alloc(struct inproc_channel *p, size_t size)
 {
-	if (!inproc_needs_pool(p->instance))
-		return inproc_thread_memory(size);
-	if (inproc_pool_make(&p->dma, "auriga-pool", size) != 0)
-		return NULL;
+	bool reached = inproc_needs_pool(p->instance);
+	int err = reached ? inproc_pool_make(&p->dma, "auriga-pool", size) : 0;
+
+	p->rings = inproc_thread_memory(p->layout.size);
+	if (!reached)
+		p->pool = inproc_thread_memory(size);
+	if (err || !p->rings || (!reached && !p->pool))
+		return client_fail(-ENOMEM, "%s: no memory for a channel", p->instance->name);
 	/* What the device cannot reach is no pool. */
-	if (inproc_pool_map(&p->dma, p->instance) != 0) {
+	err = reached ? inproc_pool_map(&p->dma, p->instance) : 0;
+	if (err)
 		inproc_pool_free(&p->dma, p->instance);
-		return NULL;
-	}
-	return p->dma.base;
+	else if (reached)
+		p->pool = p->dma.base;
+	return err;
 }
 
 static void inproc_thread_put(struct inproc_channel *p)
@@ -226,11 +232,8 @@ int inproc_thread_open(struct au_handle *h, struct inproc_instance *instance,
 	h->channel = p;
 	h->ops = &inproc_thread_ops;
 	au_wire_layout(options->depth, &p->layout);
-	p->rings = inproc_thread_memory(p->layout.size);
-	p->pool = inproc_thread_pool(p, (size_t)options->depth * options->buffer_size);
-	if (!p->rings || !p->pool)
-		err = client_fail(-ENOMEM, "%s: no memory for a channel", instance->name);
-	else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p->bell) != 0)
+	err = inproc_thread_alloc(p, (size_t)options->depth * options->buffer_size);
+	if (err == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p->bell) != 0)
 		err = client_fail(-errno, "%s: cannot make a doorbell: %m", instance->name);
 	if (err == 0 && (options->flags & AU_OPEN_SHARED)) {
 		err = handle_lock_init(&h->own_lock);

@@ -6,6 +6,7 @@
  *	1	the factorial of arg[0], when its interrupt has come
  *	2	the device reads from an address that nobody gave it
  *	3	the same, by writing to it
+ *	4	nothing; the result is the address that the device has for the data
  */
 #include <auriga/driver.h>
 #include <auriga/raw.h>
@@ -33,7 +34,7 @@ enum {
 	EDU_REGISTERS = 0x100,
 };
 
-enum { OP_LOOP = AU_RAW_FIRST, OP_FACTORIAL, OP_STRAY_READ, OP_STRAY_WRITE };
+enum { OP_LOOP = AU_RAW_FIRST, OP_FACTORIAL, OP_STRAY_READ, OP_STRAY_WRITE, OP_WHERE };
 
 #define EDU_NOWHERE 0x8000000u /* within its 28 bits */
 
@@ -131,6 +132,9 @@ static void edu_deliver(struct au_queue *queue, struct au_request *req)
 		break;
 	case OP_STRAY_WRITE:
 		edu_dma(edu, EDU_BUFFER, EDU_NOWHERE, 64, EDU_DMA_TO_MEMORY);
+		break;
+	case OP_WHERE:
+		edu_done(edu, 0, req->dma >> 28 ? 0 : (uint32_t)req->dma);
 		break;
 	default:
 		edu_done(edu, -AU_EINVAL, 0);
