@@ -5,6 +5,7 @@ QEMU's model."""
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -318,6 +319,144 @@ def test_events(rig, start):
     rig.wait_for(lambda: rig.auriga("block", "info", "disk0.1", check=False).returncode == 0, 5, "it back")
     ctl.fault("health=4")
     rig.wait_for(lambda: "critical warning 0x04" in (rig.rundir / "aurigad.log").read_text(), 5, "health")
+
+
+def loaded(child):
+    """What an application under load counted: each request ended, once."""
+    assert child.wait(40) == 0
+    result = json.loads(child.stdout.read())
+    print(result)
+    assert result["left"] == result["twice"] == 0 and result["completed"] == result["submitted"]
+    return result
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("mode,error", [("write", "ENOSPC"), ("read", "EINVAL")])
+def test_shrinks_under_load(rig, start, form, mode, error):
+    """Half of the requests are behind the end, for a while: one error each, an event each time, and
+    nobody is restarted."""
+    ctl = start("--size", "8M")
+    child = load(rig, disk(rig, form, ctl), mode, 2, 8)
+    ctl.fault("resize=2M")
+    time.sleep(0.5)
+    ctl.fault("resize=8M")
+    time.sleep(0.2)
+    seen = moved(ctl)
+    result = loaded(child)
+    assert set(result["status"]) == {"ok", error} and min(result["status"].values()) > 100
+    assert result["resized"] == 2 and result["downs"] == 0 and result["gone"] == 0
+    assert moved(ctl) > seen and ctl.stats()["stray_dma"] == 0
+
+
+def test_namespace_goes_under_load(rig, start):
+    """Who has it open gets ENODEV once, and hears why; its neighbour goes on; it comes back as it was."""
+    ctl = start("--size", "8M", "--namespaces", "3")
+    ctl.fault("remove=3")
+    disk(rig, "process", ctl)
+    rig.auriga("block", "write", "disk0.1", input="kept" * 128)
+    neighbour, victim = load(rig, "disk0.0", "write", 3, 8), load(rig, "disk0.1", "read", 3, 8)
+    ctl.fault("remove=2")
+    result = loaded(victim)
+    assert set(result["status"]) == {"ok", "ENODEV"} and result["status"]["ENODEV"] <= 8 and result["gone"] >= 1
+    assert rig.auriga("block", "info", "disk0.1", check=False).returncode != 0
+    ctl.fault("add=2")
+    rig.wait_for(lambda: rig.auriga("block", "info", "disk0.1", check=False).returncode == 0, 5, "it back")
+    assert rig.auriga("block", "read", "--length", "512", "disk0.1").stdout == "kept" * 128
+    # One that was never there before is a new unit.
+    assert rig.auriga("block", "info", "disk0.2", check=False).returncode != 0
+    ctl.fault("add=3")
+    rig.wait_for(lambda: rig.auriga("block", "info", "disk0.2", check=False).returncode == 0, 5, "another")
+    check(bench(rig, "disk0.2", "--verify", "--count", "2000"), 2000)
+    result = loaded(neighbour)
+    assert list(result["status"]) == ["ok"] and result["max_gap_ms"] < 1000
+
+
+# -------------------------------------------------------------- the ladder, rung by rung
+
+LADDER = {
+    "abort": (["read-timeout,count=1"], {"abort": 1, "delete-sq": 0}, []),
+    "queues": (["read-timeout,count=1", "abort-status=0x006"], {"abort": 1, "delete-sq": 1}, ["new I/O queues"]),
+    "reset": (["read-timeout,count=1", "abort-status=0x006", "delete-sq-timeout,count=1"],
+              {"abort": 1, "delete-sq": 1}, ["new I/O queues", "controller reset 1"]),
+}
+
+
+def read_one(rig, unit):
+    """One block: the command, and what was logged meanwhile, wherever the driver runs."""
+    log = rig.rundir / "aurigad.log"
+    before = len(log.read_text()) if log.exists() else 0
+    done = rig.auriga("block", "read", "--length", "512", unit, check=False)
+    return done, done.stderr + (log.read_text()[before:] if log.exists() else "")
+
+
+@pytest.mark.parametrize("form", ["process", "thread"])
+@pytest.mark.parametrize("rung", LADDER)
+def test_rung(rig, start, form, rung):
+    """A command that is never answered: each rung is what helps when the one below did not, the command
+    ends well, and no rung above is climbed."""
+    faults, sent, said = LADDER[rung]
+    ctl = start("--size", "8M")
+    unit = disk(rig, form, ctl, timeout_ms=100)
+    rig.auriga("block", "read", "--length", "512", unit)
+    before = ctl.stats()["admin"]
+    for fault in faults:
+        ctl.fault(fault)
+    done, log = read_one(rig, unit)
+    assert done.returncode == 0, done.stderr
+    ctl.fault("clear")
+    # A driver within the application comes and goes with it, and deletes its queues in the end.
+    ends = form == "thread"
+    now = ctl.stats()["admin"]
+    assert {name: now.get(name, 0) - before.get(name, 0) for name in sent} == {
+        name: count + (ends and name == "delete-sq") for name, count in sent.items()}, log
+    for text in ("new I/O queues", "controller reset", "gives up"):
+        assert (text in log) == any(text in line for line in said), (text, log)
+    assert all(line in log for line in said) and ctl.stats()["stray_dma"] == 0
+
+
+def test_rung_restart(rig, start):
+    """A controller that cannot be reset: the driver gives up, and the next one finds it behind a function
+    reset, which a new session begins with; nobody notices."""
+    ctl = start("--size", "8M")
+    unit = disk(rig, "process", ctl, timeout_ms=100)
+    first, clients = rig.info(unit)["generation"], ctl.stats()["clients"]
+    child = load(rig, unit, "write", 3, 8)
+    ctl.fault("never-ready")
+    ctl.fault("cfs")
+    rig.wait_for(lambda: "the driver gives up" in (rig.rundir / "aurigad.log").read_text() or
+                 "cannot be reset" in (rig.rundir / "aurigad.log").read_text(), 10, "a verdict")
+    resets = ctl.stats()["resets"]
+    ctl.fault("clear")
+    result = loaded(child)
+    assert list(result["status"]) == ["ok"] and result["restarts"] >= 1
+    assert rig.info(unit)["generation"] > first and ctl.stats()["clients"] > clients
+    assert ctl.stats()["resets"] > resets and ctl.stats()["stray_dma"] == 0
+
+
+@pytest.mark.parametrize("form", ["thread", "app"])
+def test_rung_restart_inproc(rig, start, form):
+    """Where nobody can begin anew the device is gone: each request ends, once; who opens it again finds it
+    behind a function reset."""
+    ctl = start("--size", "8M")
+    unit = disk(rig, form, ctl, timeout_ms=100)
+    child = load(rig, unit, "write", 8, 8)
+    ctl.fault("never-ready")
+    ctl.fault("cfs")
+    result = loaded(child)
+    assert set(result["status"]) <= {"ok", "ENODEV"} and result["status"]["ENODEV"] <= 8 and result["gone"] >= 1
+    ctl.fault("clear")
+    check(bench(rig, unit, "--verify", "--count", "2000"), 2000)
+
+
+@pytest.mark.parametrize("form", ["thread", "app"])
+def test_all_ones_inproc(rig, start, form):
+    """Pulled out under I/O: each request ends, once, and the application hears of it."""
+    ctl = start("--size", "8M")
+    child = load(rig, disk(rig, form, ctl), "write", 15, 8)
+    rig.wait_for(lambda: moved(ctl) > 1000, 5, "progress")
+    ctl.fault("all-ones")
+    result = loaded(child)
+    assert set(result["status"]) == {"ok", "ENODEV"} and result["status"]["ENODEV"] <= 8 and result["gone"] >= 1
 
 
 def test_health(rig, start):

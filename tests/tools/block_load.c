@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * block_load - an application for tests: keeps a disk busy, goes on after errors, and counts what
- * became of each request.
+ * block_load - an application for tests: keeps a disk busy, goes on after errors until the device
+ * is gone, and counts what became of each request.
  *
  * usage: block_load UNIT read|write|add SECONDS DEPTH
  *	add: each of DEPTH requests adds one to the number in block 0 by compare-and-write
@@ -38,7 +38,7 @@ static struct {
 	uint64_t status[ERRORS];
 	uint64_t added, differed, unknown;
 	uint64_t number; /* that is believed to be there */
-	unsigned int outstanding, downs, restarts;
+	unsigned int outstanding, downs, restarts, resized, gone;
 	uint32_t block;
 	bool over;
 } load;
@@ -86,6 +86,7 @@ static void slot_done(struct au_io *io)
 	load.last_ms = now;
 	if (load.block)
 		slot_added(s);
+	load.over |= io->status == -ENODEV;
 	if (!load.over)
 		slot_submit(s);
 }
@@ -126,10 +127,21 @@ static void slot_submit(struct slot *s)
 	load.refused++;
 }
 
+static void look(struct au_handle *h)
+{
+	struct au_event event;
+
+	while (au_event_next(h, &event) == 1) {
+		load.restarts += event.kind == AU_EVENT_RESTARTED;
+		load.downs += event.kind == AU_EVENT_DOWN;
+		load.resized += event.kind == AU_BLOCK_EVENT_RESIZED ? event.count : 0;
+		load.gone += event.kind == AU_EVENT_GONE;
+	}
+}
+
 static void run(struct au_handle *h, unsigned int depth, uint16_t op, uint64_t end_ms)
 {
 	struct slot *slots = calloc(depth, sizeof(*slots));
-	struct au_event event;
 
 	load.last_ms = now_ms();
 	for (unsigned int i = 0; i < depth; i++) {
@@ -142,10 +154,12 @@ static void run(struct au_handle *h, unsigned int depth, uint16_t op, uint64_t e
 		load.over |= now_ms() >= end_ms;
 		if (au_poll(h, 0, 100) < 0)
 			break;
-		while (au_event_next(h, &event) == 1) {
-			load.restarts += event.kind == AU_EVENT_RESTARTED;
-			load.downs += event.kind == AU_EVENT_DOWN;
-		}
+		look(h);
+	}
+	/* That it is gone may be told after the requests have ended. */
+	for (unsigned int i = 0; i < 20 && load.status[ENODEV] && !load.gone; i++) {
+		(void)au_poll(h, 0, 100);
+		look(h);
 	}
 	for (unsigned int i = 0; i < depth; i++)
 		free(slots[i].data);
@@ -157,14 +171,16 @@ static void say(void)
 	const char *sep = "";
 
 	printf("{\"submitted\": %llu, \"completed\": %llu, \"twice\": %llu, \"refused\": %llu, "
-	       "\"left\": %u, \"downs\": %u, \"restarts\": %u, \"max_gap_ms\": %llu, "
+	       "\"left\": %u, \"downs\": %u, \"restarts\": %u, \"resized\": %u, \"gone\": %u, "
+	       "\"max_gap_ms\": %llu, "
 	       "\"added\": %llu, \"differed\": %llu, \"unknown\": %llu, \"number\": %llu, "
 	       "\"status\": {",
 	       (unsigned long long)load.submitted, (unsigned long long)load.completed,
 	       (unsigned long long)load.twice, (unsigned long long)load.refused, load.outstanding,
-	       load.downs, load.restarts, (unsigned long long)load.max_gap_ms,
-	       (unsigned long long)load.added, (unsigned long long)load.differed,
-	       (unsigned long long)load.unknown, (unsigned long long)load.number);
+	       load.downs, load.restarts, load.resized, load.gone,
+	       (unsigned long long)load.max_gap_ms, (unsigned long long)load.added,
+	       (unsigned long long)load.differed, (unsigned long long)load.unknown,
+	       (unsigned long long)load.number);
 	for (unsigned int i = 0; i < ERRORS; i++) {
 		if (!load.status[i])
 			continue;
@@ -184,6 +200,8 @@ int main(int argc, char **argv)
 	struct au_handle *h;
 	bool add;
 
+	if (argc == 5 && strstr(argv[1], "poll=app"))
+		options.flags = AU_OPEN_POLL_APP;
 	if (argc != 5 || au_open(argv[1], &options, &h) != 0 || au_block_info(h, &info) != 0)
 		return 1;
 	add = strcmp(argv[2], "add") == 0;
