@@ -107,7 +107,8 @@ int main(int argc, char **argv)
 	unsigned long count = argc > 1 ? strtoul(argv[1], NULL, 10) : 10000000;
 	unsigned int batch = argc > 2 ? (unsigned int)strtoul(argv[2], NULL, 10) : 32;
 	struct au_wire_layout layout;
-	static const struct handle_ops ops = { .flush = chan_handle_flush,
+	static const struct handle_ops ops = { .submit = chan_handle_submit,
+					       .flush = chan_handle_flush,
 					       .event_seen = chan_handle_event_seen };
 	struct au_handle h = { .owner = client_self(), .thread = client_self(), .ops = &ops };
 	struct au_chan_server *server;

@@ -16,8 +16,8 @@
 static uint64_t completions;
 
 static void __attribute__((noinline))
-the_completion(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status, uint32_t result,
-	       uint16_t device_status)
+the_completion(struct auf_handle *handle, int status, uint32_t result, uint16_t device_status,
+	       uint32_t slot, uint64_t tag)
 {
 	completions++;
 }

@@ -210,8 +210,8 @@ static void client_send(struct sender *s, uint32_t slot)
 		s->tag[slot] = 0;
 }
 
-static void client_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-			    uint32_t result, uint16_t device_status)
+static void client_complete(struct auf_handle *handle, int status, uint32_t result,
+			    uint16_t device_status, uint32_t slot, uint64_t tag)
 {
 	struct sender *s = auf_handle_context(handle);
 

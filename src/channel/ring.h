@@ -403,6 +403,34 @@ static inline bool au_ring64_pop(struct au_ring_consumer *c, void *out)
 }
 
 /**
+ * au_ring64_peek - the next entry where it lies
+ * @c: the reading end
+ * @entry: gets where it is in shared memory
+ *
+ * The producer can write to it meanwhile: each word of it that is used is read once, atomically.
+ * au_ring64_skip() follows, or au_ring64_pop() for a copy.
+ *
+ * Return: true if there was an entry.
+ */
+static inline bool au_ring64_peek(const struct au_ring_consumer *c, const void **entry)
+{
+	const struct au_ring_entry *slot = au_ring64_next_(c);
+	uint32_t next = c->head + 1;
+
+	*entry = slot;
+	return __atomic_load_n(&slot->seq, __ATOMIC_ACQUIRE) == next;
+}
+
+/**
+ * au_ring64_skip - have done with the entry that au_ring64_peek() found
+ * @c: the reading end
+ */
+static inline void au_ring64_skip(struct au_ring_consumer *c)
+{
+	c->head++;
+}
+
+/**
  * au_ring64_arm - say that the consumer is going to sleep
  * @c: the reading end
  *
@@ -460,15 +488,15 @@ static inline void au_ring16_put(struct au_ring_producer *p, uint64_t handle, ui
 	uint32_t tail = p->tail;
 	uint32_t index = tail & p->mask;
 	struct au_ring_slot16 *slot;
+	uint64_t word = result;
 
 	if (index == 0)
 		p->phase ^= AU_RING_PHASE;
 	slot = (void *)(p->slots + (size_t)index * AU_RING16);
+	if (AU_RING_UNLIKELY((err | status) != 0))
+		word |= (uint64_t)(err & AU_RING_ERR_MASK) << 32 | (uint64_t)status << 48;
 	__atomic_store_n(&slot->handle, handle, __ATOMIC_RELAXED);
-	__atomic_store_n(&slot->word,
-			 result | (uint64_t)(err & AU_RING_ERR_MASK) << 32 |
-				 (uint64_t)status << 48 | p->phase,
-			 __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->word, word | p->phase, __ATOMIC_RELEASE);
 	p->tail = tail + 1;
 }
 
@@ -529,9 +557,10 @@ static inline bool au_ring16_pop(struct au_ring_consumer *c, struct au_ring_comp
 
 	if (!au_ring16_is_new_(c, word))
 		return false;
-	word &= ~AU_RING_PHASE;
 	out->handle = __atomic_load_n(&slot->handle, __ATOMIC_RELAXED);
-	memcpy((unsigned char *)out + offsetof(struct au_ring_completion, result), &word, 8);
+	out->result = (uint32_t)word;
+	out->err = (uint16_t)(word >> 32) & AU_RING_ERR_MASK;
+	out->status = (uint16_t)(word >> 48);
 	c->head = next;
 	if ((next & c->mask) == 0)
 		c->phase ^= AU_RING_PHASE;

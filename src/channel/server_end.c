@@ -9,7 +9,7 @@
 #include "channel/event_queue.h"
 #include "channel/ring.h"
 #include "channel/wire.h"
-#include "framework/framework.h"
+#include "framework/plain.h"
 
 /* Polls in a row that found nothing, until the doorbell is asked whether the client still lives. */
 #define SERVER_QUIET	16384u
@@ -45,6 +45,10 @@ SERVER_SAME(started, started);
 SERVER_SAME(done, done);
 _Static_assert(offsetof(struct auf_submit, progress) >= sizeof(struct au_wire_submit),
 	       "what is not on the wire comes after it");
+AUF_WHAT_SAME(struct au_wire_submit);
+_Static_assert(offsetof(struct au_wire_submit, generation) ==
+		       offsetof(struct au_wire_submit, timeout_ms) + 4,
+	       "compared in one go");
 
 struct au_chan_server {
 	struct auf_source source;
@@ -56,6 +60,7 @@ struct au_chan_server {
 	uint64_t *last; /* per slot: the last handle in it */
 	unsigned char *pool;
 	uint64_t pool_size;
+	uint64_t when; /* the generation, as it stands in an entry beside a time-out of 0 */
 	uint32_t depth;
 	uint32_t turn;
 	uint32_t buffer_size;
@@ -140,6 +145,13 @@ static void server_look_idle(struct au_chan_server *s)
 
 /* ------------------------------------------------------------ closing, ends */
 
+/* Nothing is told the client any more; to completions the ring looks full. */
+static void server_mute(struct au_chan_server *s)
+{
+	s->muted = true;
+	s->complete.limit = s->complete.tail;
+}
+
 static void server_free(void *context)
 {
 	struct au_chan_server *s = context;
@@ -161,7 +173,7 @@ void au_chan_server_close(struct au_chan_server *server)
 	/* What is muted has requests that will be replayed elsewhere. */
 	if (!server->muted)
 		server_set_idle(server, true);
-	server->muted = true;
+	server_mute(server);
 	server->replaying = server->awaited = false;
 	auf_handle_close(server->handle, server_free, server);
 	if (gate)
@@ -189,23 +201,23 @@ static void server_break(struct au_chan_server *s, const char *why)
 
 /* ------------------------------------------------- what the framework calls */
 
-/* The ring is full as far as is known, or the channel is muted. */
 static void __attribute__((noinline))
-server_complete_slowly(struct au_chan_server *s, uint64_t tag, int status, uint32_t result,
-		       uint16_t device_status)
+server_complete_slowly(struct au_chan_server *s, int status, uint32_t result,
+		       uint16_t device_status, uint64_t tag)
 {
 	if (!s->muted &&
 	    au_ring16_push(&s->complete, tag, result, (uint16_t)-status, device_status) != 0)
 		server_break(s, "completions are not taken from the ring");
 }
 
-static void server_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-			    uint32_t result, uint16_t device_status)
+static void server_complete(struct auf_handle *handle, int status, uint32_t result,
+			    uint16_t device_status, uint32_t slot, uint64_t tag)
 {
 	struct au_chan_server *s = auf_handle_context(handle);
 
-	if (AU_RING_UNLIKELY(s->muted || s->complete.tail == s->complete.limit))
-		server_complete_slowly(s, tag, status, result, device_status);
+	/* It has no room as far as is known, or is muted. */
+	if (AU_RING_UNLIKELY(s->complete.tail == s->complete.limit))
+		server_complete_slowly(s, status, result, device_status, tag);
 	else
 		au_ring16_put(&s->complete, tag, result, (uint16_t)-status, device_status);
 }
@@ -315,6 +327,13 @@ static void server_early_cancel(struct au_chan_server *s, uint32_t slot)
 		auf_cancel(s->handle, slot, handle);
 }
 
+/* The same for all that were taken in one go. */
+static void __attribute__((noinline)) server_early_cancels(struct au_chan_server *s)
+{
+	for (uint32_t slot = 0; slot < s->depth && s->early_count != 0; slot++)
+		server_early_cancel(s, slot);
+}
+
 /* Check one request, which is a private copy, and hand it in. False: the channel must end. */
 static inline bool server_take(struct au_chan_server *s, union server_request *r)
 {
@@ -353,10 +372,44 @@ static inline bool server_take(struct au_chan_server *s, union server_request *r
 	if (AU_RING_UNLIKELY(err != 0)) {
 		if (err == -EBUSY)
 			return server_refuse(s, "a request came in a slot that is still in use");
-		server_complete(s->handle, slot, r->submit.tag, err, 0, 0);
+		server_complete(s->handle, err, 0, 0, slot, r->submit.tag);
 	}
 	if (AU_RING_UNLIKELY(s->early_count != 0))
 		server_early_cancel(s, slot);
+	return true;
+}
+
+/* A word of an entry, which the client can change meanwhile: it is read once. */
+static inline uint64_t server_read(const void *word)
+{
+	return __atomic_load_n((const uint64_t *)word, __ATOMIC_RELAXED);
+}
+
+/*
+ * Hand a plain request in from where it lies in the ring. False: nothing has happened, and whatever
+ * is the matter with it server_take() finds out, on a copy.
+ */
+static inline bool server_take_plain(struct au_chan_server *s, const struct au_wire_submit *e)
+{
+	uint64_t handle = server_read(&e->handle), what = server_read(&e->op);
+	uint64_t arg0 = server_read(&e->arg[0]), offset = 0;
+	uint32_t slot = AU_HANDLE_SLOT(handle), length = AUF_WHAT_LENGTH(what);
+	struct auf_request *r;
+
+	if (AU_RING_UNLIKELY(server_read(&e->timeout_ms) != s->when))
+		return false;
+	if (length != 0) {
+		offset = server_read(&e->offset);
+		if (AU_RING_UNLIKELY(length > s->buffer_size || offset > s->pool_size - length ||
+				     offset % 64 != 0))
+			return false;
+	}
+	r = auf_plain(s->handle, slot, what, arg0, 0);
+	if (AU_RING_UNLIKELY(!r))
+		return false;
+	s->last[slot] = handle;
+	auf_plain_go(s->handle, r, what, arg0, server_read(&e->arg[1]), s->pool + offset, handle,
+		     &s->progress[slot], (uint32_t)(handle >> 16));
 	return true;
 }
 
@@ -464,10 +517,28 @@ static void server_look_at_doorbell(struct au_chan_server *s)
 		s->gone = s->attention = true;
 }
 
+static unsigned int server_take_all(struct au_chan_server *s, unsigned int budget)
+{
+	union server_request r;
+	unsigned int count = 0;
+	const void *e;
+
+	for (; count < budget && au_ring64_peek(&s->submit, &e); count++) {
+		if (AU_RING_LIKELY(server_take_plain(s, e))) {
+			au_ring64_skip(&s->submit);
+			continue;
+		}
+		if (!au_ring64_pop(&s->submit, &r.wire))
+			break;
+		if (!server_take(s, &r))
+			return count + 1;
+	}
+	return count;
+}
+
 static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 {
 	struct au_chan_server *s = (struct au_chan_server *)source;
-	union server_request r;
 	unsigned int count = 0;
 
 	if (budget > s->turn)
@@ -481,12 +552,10 @@ static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 	/* Before the driver can have one. */
 	if (AU_RING_UNLIKELY(s->idle) && au_ring64_ready(&s->submit))
 		server_set_idle(s, false);
-	while (count < budget && au_ring64_pop(&s->submit, &r.wire)) {
-		count++;
-		if (AU_RING_UNLIKELY(!server_take(s, &r)))
-			return count;
-	}
+	count = server_take_all(s, budget);
 	if (count != 0) {
+		if (AU_RING_UNLIKELY(s->early_count != 0))
+			server_early_cancels(s);
 		s->stats.requests += count;
 		au_ring_release(&s->submit);
 		s->quiet = 0;
@@ -570,6 +639,7 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 	s->pool = config->pool;
 	s->pool_size = (uint64_t)config->depth * config->buffer_size;
 	s->generation = config->generation;
+	s->when = (uint64_t)config->generation << 32;
 	s->flags_known = au_direction_of_class(config->cls ? config->cls : "raw")->flags;
 	s->flags_passed = s->flags_known | AU_WIRE_REPLAY;
 	s->flags_known |= config->replaying ? AU_WIRE_REPLAY | AU_WIRE_SUSPECT : 0;
@@ -614,7 +684,7 @@ fail:
 void au_chan_server_mute(struct au_chan_server *server)
 {
 	server_flush(server);
-	server->muted = true;
+	server_mute(server);
 	server->attention = true;
 }
 

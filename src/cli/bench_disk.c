@@ -46,16 +46,16 @@ static inline uint64_t disk_block(struct disk_lane *lane)
 	return index;
 }
 
+/* A job that counts as flying already. */
 static inline void disk_submit(struct disk_lane *lane, struct disk_job *job, uint64_t now)
 {
 	unsigned int writes = lane->writes;
 	uint64_t index = disk_block(lane);
 	int rc;
 
-	if (writes == 256 || (writes && (disk_random(lane) & 255) < writes))
+	job->io.op = AU_BLOCK_READ;
+	if (writes && (writes == 256 || (disk_random(lane) & 255) < writes))
 		job->io.op = AU_BLOCK_WRITE;
-	else
-		job->io.op = AU_BLOCK_READ;
 	if (__builtin_expect(lane->verify != NULL, 0))
 		disk_verify_begin(lane->verify, job, index);
 	else
@@ -63,10 +63,10 @@ static inline void disk_submit(struct disk_lane *lane, struct disk_job *job, uin
 	job->start = now;
 	lane->left--;
 	rc = au_submit(lane->handle, &job->io);
-	if (__builtin_expect(rc == 0, 1))
-		lane->flying++;
-	else
+	if (__builtin_expect(rc != 0, 0)) {
+		lane->flying--;
 		disk_fail(lane, rc, au_errmsg());
+	}
 }
 
 static void __attribute__((noinline, cold))
@@ -92,7 +92,6 @@ static void disk_done(struct au_io *io)
 	uint64_t now = bench_ticks();
 
 	bench_hist_add(&lane->hist, now - job->start);
-	lane->flying--;
 	atomic_store_explicit(&lane->done,
 			      atomic_load_explicit(&lane->done, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
@@ -102,6 +101,8 @@ static void disk_done(struct au_io *io)
 		disk_verify_end(lane->verify, job);
 	if (__builtin_expect(lane->left != 0, 1))
 		disk_submit(lane, job, now);
+	else
+		lane->flying--;
 }
 
 /* Until nothing more is to be submitted, and then until everything is back. bench/block counts the
@@ -242,8 +243,10 @@ void *disk_run(void *arg)
 		start = disk_now(CLOCK_MONOTONIC);
 		cpu = disk_now(CLOCK_THREAD_CPUTIME_ID);
 		ticks = bench_ticks();
-		for (unsigned int i = 0; i < plan->depth && lane->left; i++)
+		for (unsigned int i = 0; i < plan->depth && lane->left; i++) {
+			lane->flying++;
 			disk_submit(lane, &lane->jobs[i], bench_ticks());
+		}
 		disk_loop(lane);
 		lane->ticks = bench_ticks() - ticks;
 		lane->cpu = disk_now(CLOCK_THREAD_CPUTIME_ID) - cpu;

@@ -2,11 +2,18 @@
 /* What the forms of handle that stand on a channel have in common. */
 #include "client/handle.h"
 
-int chan_handle_submit(struct au_handle *h, struct au_io *io)
+static int __attribute__((noinline)) chan_handle_submit_more(struct au_handle *h, struct au_io *io)
 {
-	int rc = au_chan_submit(h->chan, io);
+	int rc = au_chan_submit_more(h->chan, io);
 
 	return rc < 0 ? handle_refused(h, io, rc) : 0;
+}
+
+int chan_handle_submit(struct au_handle *h, struct au_io *io)
+{
+	if (AU_RING_LIKELY(au_chan_simple(h->chan, io)))
+		return au_chan_submit_simple(h->chan, io);
+	return chan_handle_submit_more(h, io);
 }
 
 int chan_handle_flush(struct au_handle *h)

@@ -285,11 +285,6 @@ int au_submit(struct au_handle *handle, struct au_io *io)
 {
 	if (AU_RING_UNLIKELY(handle->owner != client_self()))
 		return handle_submit_slowly(handle, io);
-	if (AU_RING_LIKELY(handle->chan != NULL)) {
-		if (AU_RING_UNLIKELY(!au_chan_simple(handle->chan, io)))
-			return chan_handle_submit(handle, io);
-		return au_chan_submit_simple(handle->chan, io);
-	}
 	return handle->ops->submit(handle, io);
 }
 

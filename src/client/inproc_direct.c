@@ -14,37 +14,44 @@
 #include <unistd.h>
 
 #include "channel/direction.h"
+#include "framework/plain.h"
 
-#define DIRECT_FREE	UINT64_MAX
 #define DIRECT_CLOSE_MS 2000
-
-struct direct_slot {
-	uint64_t tag;
-	struct au_io *io;
-	bool copied; /* its data are in the slot's place in the pool, or in the last one */
-};
 
 /**
  * struct direct - one handle.
  * @pool: where data must be for the device to reach them; none when it does not. A place for each
  *	slot, then the application's own buffers.
- * @ready: slots whose requests are complete, oldest at @ready_head; as many as @depth.
+ * @own, @own_size: memory in which data are used where they are; all there is, NULL left out, for a
+ *	driver that has no device which has to reach them.
+ * @free: slots that nothing is in. A request's slot is its au_io.handle_, its tag where its au_io
+ *is.
+ * @plain_below: the bytes of which a plain request has less; 0: there is none, for there is a lock.
+ * @ready: requests that are complete, oldest at @ready_head; as many as there are slots.
+ * @copied: by slot: its data are in the slot's place in the pool, or in the last one.
+ * @copies: how many are.
+ * @progress: by slot, for the class: nobody else needs it here.
+ * @progress_plain: for all plain requests, which no class sees.
  */
 struct direct {
 	struct inproc_instance *instance;
 	struct au_lane *lane;
 	struct auf_handle *handle;
 	struct inproc_pool pool;
+	uintptr_t own;
+	uint64_t own_size;
 	const struct au_direction *direction;
-	struct direct_slot *slots;
 	struct auf_progress *progress;
+	struct auf_progress progress_plain;
 	uint16_t *free;
-	uint16_t *ready;
-	uint64_t tag; /* of the last request, slot left out */
+	struct au_io **ready;
+	bool *copied;
 	uint32_t free_count;
-	uint32_t ready_head;
-	uint32_t ready_tail;
 	uint32_t mask;
+	uint32_t ready_head;
+	uint32_t plain_below;
+	uint32_t ready_tail;
+	uint32_t copies;
 	uint32_t buffer_size;
 	bool claimed;	  /* the pool is the application's */
 	bool bounce_used; /* ... but for its last place */
@@ -69,24 +76,27 @@ direct_copy_back(struct direct *p, uint32_t slot, const struct au_io *io)
 	uint8_t way = au_direction(p->direction, io->op);
 	uint32_t count = way & AU_DATA_ALL || io->result > io->length ? io->length : io->result;
 
-	p->slots[slot].copied = false;
+	if (!p->copied[slot])
+		return;
+	p->copied[slot] = false;
+	p->copies--;
 	p->bounce_used = false;
 	if ((way & AU_DATA_OUT) && io->status == 0)
 		memcpy(io->data, direct_copy_place(p, slot), count);
 }
 
-static void direct_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-			    uint32_t result, uint16_t device_status)
+static void direct_complete(struct auf_handle *handle, int status, uint32_t result,
+			    uint16_t device_status, uint32_t slot, uint64_t tag)
 {
 	struct direct *p = auf_handle_context(handle);
-	struct au_io *io = p->slots[slot].io;
+	struct au_io *io = (struct au_io *)(uintptr_t)tag;
 
 	io->status = status;
 	io->result = result;
 	io->device_status = device_status;
-	if (AU_RING_UNLIKELY(p->slots[slot].copied))
+	p->ready[p->ready_tail++ & p->mask] = io;
+	if (AU_RING_UNLIKELY(p->copies != 0))
 		direct_copy_back(p, slot, io);
-	p->ready[p->ready_tail++ & p->mask] = (uint16_t)slot;
 }
 
 static void direct_event(struct auf_handle *handle, const struct au_event *event)
@@ -106,13 +116,12 @@ static void direct_kick(struct direct *p)
 		(void)eventfd_write(p->lock->kick, 1);
 }
 
-/* Whether the application has put the data of @io where the device can reach them. */
-static bool direct_in_pool(const struct direct *p, const struct au_io *io)
+/* Whether the data of @io are used where they are. */
+static inline bool direct_in_place(const struct direct *p, const struct au_io *io)
 {
-	size_t at = (size_t)((char *)io->data - (char *)p->pool.base);
-	size_t own = (size_t)p->mask * p->buffer_size;
+	uint64_t at = (uintptr_t)io->data - p->own;
 
-	return p->claimed && at < own && io->length <= own - at;
+	return at < p->own_size && io->length <= p->own_size - at;
 }
 
 /* Where the device can reach the data of @io: where they are, or a copy. */
@@ -120,62 +129,86 @@ static void *direct_place(struct direct *p, uint32_t slot, const struct au_io *i
 {
 	char *place = direct_copy_place(p, slot);
 
-	if (direct_in_pool(p, io))
+	if (io->length == 0 || direct_in_place(p, io))
 		return io->data;
 	if (au_direction(p->direction, io->op) & AU_DATA_IN)
 		memcpy(place, io->data, io->length);
-	p->slots[slot].copied = true;
+	p->copied[slot] = true;
+	p->copies++;
 	p->bounce_used = p->claimed;
 	return place;
 }
 
-static int direct_submit(struct au_handle *h, struct au_io *io)
+static inline void direct_take(struct direct *p, uint32_t slot, struct au_io *io)
+{
+	p->free_count--;
+	io->handle_ = slot;
+	io->status = -EINPROGRESS;
+}
+
+/* What has a time-out or flags, whose data are copied, that waits for its turn, and all errors. */
+static int __attribute__((noinline)) direct_submit_more(struct au_handle *h, struct au_io *io)
 {
 	struct direct *p = h->direct;
-	struct direct_slot *s;
 	uint32_t slot;
 	int err;
 
-	if (AU_RING_UNLIKELY(p->free_count == 0))
+	if (p->free_count == 0)
 		return -EAGAIN;
-	if (AU_RING_UNLIKELY((io->length | io->flags) != 0)) {
-		if (io->length > p->buffer_size)
-			return handle_refused(h, io, -EMSGSIZE);
-		if ((io->flags & ~p->direction->flags) != 0 || (io->length && !io->data))
-			return handle_refused(h, io, -EINVAL);
-		if (p->bounce_used && io->length && !direct_in_pool(p, io))
-			return -EAGAIN;
-	}
-	slot = p->free[--p->free_count];
-	s = &p->slots[slot];
-	p->tag += AU_HANDLE_MAKE(1, 0);
-	s->tag = io->handle_ = p->tag | slot;
-	s->io = io;
-	io->status = -EINPROGRESS;
-	atomic_store_explicit(&p->progress[slot].started, 0, memory_order_relaxed);
-	atomic_store_explicit(&p->progress[slot].done, 0, memory_order_relaxed);
-	atomic_store_explicit(&p->progress[slot].flags, 0, memory_order_relaxed);
+	if (io->length > p->buffer_size)
+		return handle_refused(h, io, -EMSGSIZE);
+	if ((io->flags & ~p->direction->flags) != 0 || (io->length && !io->data))
+		return handle_refused(h, io, -EINVAL);
+	if (p->bounce_used && io->length && !direct_in_place(p, io))
+		return -EAGAIN;
+	slot = p->free[p->free_count - 1];
+	direct_take(p, slot, io);
+	p->progress[slot] = (struct auf_progress){ 0 };
 	const struct auf_submit submit = {
 		.op = io->op,
 		.flags = io->flags,
 		.length = io->length,
 		.arg = { io->arg[0], io->arg[1] },
-		.data = p->pool.iova && io->length ? direct_place(p, slot, io) : io->data,
+		.data = direct_place(p, slot, io),
 		.timeout_ms = io->timeout_ms,
-		.tag = s->tag,
+		.tag = (uintptr_t)io,
 		.progress = &p->progress[slot],
 	};
 	err = auf_submit(p->handle, slot, &submit);
-	if (AU_RING_UNLIKELY(err != 0)) {
-		s->tag = DIRECT_FREE;
-		p->bounce_used &= !s->copied;
-		s->copied = false;
-		p->free[p->free_count++] = (uint16_t)slot;
+	if (err) {
+		if (p->copied[slot]) {
+			p->copied[slot] = p->bounce_used = false;
+			p->copies--;
+		}
+		p->free_count++;
 		io->status = err;
 		return client_fail(err, "%s: %s", h->unit, strerror(-err));
 	}
-	if (AU_RING_UNLIKELY(p->lock != NULL))
+	if (p->lock)
 		direct_kick(p);
+	return 0;
+}
+
+static int direct_submit(struct au_handle *h, struct au_io *io)
+{
+	struct direct *p = h->direct;
+	struct auf_request *r;
+	uint64_t what;
+	uint32_t slot;
+
+	if (AU_RING_UNLIKELY(p->free_count == 0))
+		return -EAGAIN;
+	if (AU_RING_UNLIKELY(io->length >= p->plain_below ||
+			     (io->length != 0 && !direct_in_place(p, io))))
+		return direct_submit_more(h, io);
+	memcpy(&what, &io->op, sizeof(what));
+	slot = p->free[p->free_count - 1];
+	r = auf_plain(p->handle, slot, what, io->arg[0], io->timeout_ms);
+	if (AU_RING_UNLIKELY(!r))
+		return direct_submit_more(h, io);
+	direct_take(p, slot, io);
+	auf_plain_go(p->handle, r, what, io->arg[0], io->arg[1], io->data, (uintptr_t)io,
+		     &p->progress_plain, 0);
 	return 0;
 }
 
@@ -187,12 +220,10 @@ static int direct_flush(struct au_handle *h)
 static int direct_cancel(struct au_handle *h, struct au_io *io)
 {
 	struct direct *p = h->direct;
-	uint32_t slot = AU_HANDLE_SLOT(io->handle_);
 
-	if (slot > p->mask || p->slots[slot].tag != io->handle_ || p->slots[slot].io != io ||
-	    io->status != -EINPROGRESS)
+	if (io->handle_ > p->mask || io->status != -EINPROGRESS ||
+	    auf_cancel(p->handle, (uint32_t)io->handle_, (uintptr_t)io) != 0)
 		return -ESRCH;
-	auf_cancel(p->handle, slot, io->handle_);
 	if (p->lock) {
 		direct_kick(p);
 		if (p->ready_head != p->ready_tail)
@@ -201,14 +232,14 @@ static int direct_cancel(struct au_handle *h, struct au_io *io)
 	return 0;
 }
 
-static void direct_done(struct direct *p, struct au_io *io)
+static inline void direct_done(struct handle_lock *lock, struct au_io *io)
 {
 	if (!io->done)
 		return;
-	if (AU_RING_UNLIKELY(p->lock != NULL)) {
-		handle_unlocked(p->lock);
+	if (AU_RING_UNLIKELY(lock != NULL)) {
+		handle_unlocked(lock);
 		io->done(io);
-		handle_relocked(p->lock);
+		handle_relocked(lock);
 	} else {
 		io->done(io);
 	}
@@ -217,20 +248,19 @@ static void direct_done(struct direct *p, struct au_io *io)
 static unsigned int direct_turn(struct au_handle *h, unsigned int max)
 {
 	struct direct *p = h->direct;
+	struct handle_lock *lock = p->lock;
 	unsigned int count = 0;
 
 	if (max == 0 || max > p->mask + 1)
 		max = p->mask + 1;
-	if (auf_lane_poll(p->lane) != 0 && p->lock && p->lock->waiters)
-		handle_lock_news(p->lock); /* it may have been another handle's work */
+	if (auf_lane_poll(p->lane) != 0 && lock && lock->waiters)
+		handle_lock_news(lock); /* it may have been another handle's work */
 	while (count < max && p->ready_head != p->ready_tail) {
-		uint32_t slot = p->ready[p->ready_head++ & p->mask];
-		struct au_io *io = p->slots[slot].io;
+		struct au_io *io = p->ready[p->ready_head++ & p->mask];
 
-		p->slots[slot].tag = DIRECT_FREE;
-		p->free[p->free_count++] = (uint16_t)slot;
+		p->free[p->free_count++] = (uint16_t)io->handle_;
 		count++;
-		direct_done(p, io);
+		direct_done(lock, io);
 		if (AU_RING_UNLIKELY(h->close_later))
 			break;
 	}
@@ -283,6 +313,10 @@ static void *direct_buffers(struct au_handle *h, size_t *size)
 	    inproc_pool_make(&p->pool, "auriga-pool", (size_t)(p->mask + 1) * p->buffer_size) != 0)
 		return NULL;
 	p->claimed = true;
+	if (p->pool.iova) {
+		p->own = (uintptr_t)p->pool.base;
+		p->own_size = (uint64_t)p->mask * p->buffer_size;
+	}
 	*size = (size_t)p->mask * p->buffer_size;
 	return p->pool.base;
 }
@@ -296,7 +330,7 @@ static uint32_t direct_generation(const struct au_handle *h)
 
 static void direct_free(struct direct *p)
 {
-	free(p->slots);
+	free(p->copied);
 	free(p->progress);
 	free(p->free);
 	free(p->ready);
@@ -365,8 +399,11 @@ static int direct_pool(struct direct *p, const struct au_open_options *options)
 	struct inproc_instance *inst = p->instance;
 	int err;
 
-	if (!inproc_needs_pool(inst))
+	if (!inproc_needs_pool(inst)) {
+		p->own = 1;
+		p->own_size = UINT64_MAX - 1;
 		return 0;
+	}
 	err = inproc_pool_make(&p->pool, "auriga-pool",
 			       (size_t)options->depth * options->buffer_size);
 	if (err)
@@ -416,22 +453,21 @@ int inproc_direct_open(struct au_handle *h, struct inproc_instance *instance,
 			      .mask = depth - 1,
 			      .free_count = depth,
 			      .buffer_size = options->buffer_size,
+			      .plain_below = instance->shared ? 0 : options->buffer_size + 1,
 			      .pool.fd = -1,
 			      .lock = instance->shared ? &instance->lock : NULL,
-			      .slots = calloc(depth, sizeof(*p->slots)),
 			      .progress = calloc(depth, sizeof(*p->progress)),
+			      .copied = calloc(depth, sizeof(*p->copied)),
 			      .free = calloc(depth, sizeof(*p->free)),
 			      .ready = calloc(depth, sizeof(*p->ready)) };
 	h->direct = p;
 	h->ops = &direct_ops;
 	h->lock = p->lock;
 	h->spin_ns = h->spin_max_ns = 0;
-	if (!p->slots || !p->progress || !p->free || !p->ready)
+	if (!p->progress || !p->copied || !p->free || !p->ready)
 		err = client_fail(-ENOMEM, "%s: no memory", instance->name);
-	for (uint32_t i = 0; err == 0 && i < depth; i++) {
-		p->slots[i].tag = DIRECT_FREE;
+	for (uint32_t i = 0; err == 0 && i < depth; i++)
 		p->free[i] = (uint16_t)(depth - 1 - i);
-	}
 	if (err == 0)
 		err = handle_watch(h, auf_lane_fd(instance->lane), HANDLE_FD_LANE);
 	if (err == 0 && p->lock)

@@ -210,10 +210,16 @@ struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index);
  * @flags: AUF_OWNED, AUF_SOLO.
  * @tag: which request this is about: the sender's, who stores it last, when the rest is set for a
  *	new request.
+ * @both: @started and @done at a time.
  */
 struct auf_progress {
-	_Atomic uint32_t started;
-	_Atomic uint32_t done;
+	union {
+		struct {
+			_Atomic uint32_t started;
+			_Atomic uint32_t done;
+		};
+		_Atomic uint64_t both;
+	};
 	_Atomic uint32_t flags;
 	_Atomic uint32_t tag;
 };
@@ -259,8 +265,8 @@ struct auf_handle_config {
 	bool quiet;
 	bool replaying;
 	uint64_t dma_offset;
-	void (*complete)(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-			 uint32_t result, uint16_t device_status);
+	void (*complete)(struct auf_handle *handle, int status, uint32_t result,
+			 uint16_t device_status, uint32_t slot, uint64_t tag);
 	void (*flush)(struct auf_handle *handle);
 	void (*event)(struct auf_handle *handle, const struct au_event *event);
 	void *context;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Handles: who sends requests. All memory of a handle's requests is there from the start. */
-#include "framework/internal.h"
+#include "framework/plain.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,12 +9,6 @@
 /* The verifier gives a request's memory a rest before it is used again, so as to catch who still
  * uses it. */
 #define HANDLE_SPARE	 4u
-/* Operation, flags and length lie together, so that they are copied in one go. */
-_Static_assert(offsetof(struct auf_submit, flags) == offsetof(struct auf_submit, op) + 2 &&
-		       offsetof(struct auf_submit, length) == offsetof(struct auf_submit, op) + 4 &&
-		       offsetof(struct au_request, flags) == offsetof(struct au_request, op) + 2 &&
-		       offsetof(struct au_request, length) == offsetof(struct au_request, op) + 4,
-	       "eight bytes alike");
 
 static int handle_alloc(struct auf_handle *handle, bool verify)
 {
@@ -124,8 +118,8 @@ void auf_device_settle_handles(struct au_device *dev)
 }
 
 /* One that was outstanding when the handle was closed. */
-static void handle_let_go(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-			  uint32_t result, uint16_t device_status)
+static void handle_let_go(struct auf_handle *handle, int status, uint32_t result,
+			  uint16_t device_status, uint32_t slot, uint64_t tag)
 {
 	handle->outstanding--;
 	auf_handle_settle(handle);
@@ -182,15 +176,19 @@ void auf_handle_recycle(struct auf_request *r)
 	memset(&r->pub, 0xdb, sizeof(r->pub));
 }
 
+static inline uint64_t handle_what(const struct auf_submit *s)
+{
+	uint64_t what;
+
+	memcpy(&what, &s->op, sizeof(what));
+	return what;
+}
+
 static inline void handle_fill(const struct auf_handle *handle, struct auf_request *r,
 			       const struct auf_submit *s)
 {
-	memcpy(&r->pub.op, &s->op, 8);
-	memcpy(r->pub.arg, s->arg, sizeof(r->pub.arg));
-	r->pub.data = s->data;
-	r->pub.dma = (uint64_t)(uintptr_t)s->data + handle->dma_offset;
-	r->tag = s->tag;
-	r->progress = s->progress;
+	auf_plain_fill(handle, r, handle_what(s), s->arg[0], s->arg[1], s->data, s->tag,
+		       s->progress);
 }
 
 /* A class that takes requests itself, a deadline, a suspect, a verifier, a refusal. */
@@ -231,19 +229,15 @@ handle_submit_slow(struct auf_handle *handle, struct auf_request *r, const struc
 
 int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit *s)
 {
-	struct au_unit *unit = handle->unit;
 	struct auf_request *r;
 
 	if (unlikely(slot >= handle->open))
 		return slot < handle->depth ? -ENODEV : -EINVAL;
-	r = handle->slots[slot];
-	if (unlikely((r->word | s->timeout_ms | s->suspect | s->flags) ||
-		     s->op - unit->plain_from > unit->plain_span ||
-		     (unit->bounded && !auf_unit_reaches(unit, s->arg[0], s->length))))
-		return handle_submit_slow(handle, r, s);
+	r = auf_plain(handle, slot, handle_what(s), s->arg[0], s->timeout_ms | s->suspect);
+	if (unlikely(!r))
+		return handle_submit_slow(handle, handle->slots[slot], s);
 	handle_fill(handle, r, s);
-	if (unlikely(!auf_queue_try(unit->first, r)))
-		auf_queue_accept(unit->first, r);
+	auf_queue_accept(handle->unit->first, r);
 	return 0;
 }
 

@@ -172,8 +172,8 @@ void auf_request_timed_out(struct auf_timeout *timeout);
 /** auf_request_let_go - it leaves the driver: no timer, no cancel callback, no overdue any more. */
 void auf_request_let_go(struct auf_request *r);
 
-typedef void (*auf_complete_fn)(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-				uint32_t result, uint16_t device_status);
+typedef void (*auf_complete_fn)(struct auf_handle *handle, int status, uint32_t result,
+				uint16_t device_status, uint32_t slot, uint64_t tag);
 
 struct auf_handle {
 	void *context; /* first, see auf_handle_context() */
@@ -256,34 +256,43 @@ static inline void auf_queue_unwait(struct auf_request *r)
 	au_list_remove(&r->node);
 }
 
-/** auf_queue_own - a request becomes the driver's. */
-static inline void auf_queue_own(struct au_queue *queue, struct auf_request *r, uint32_t word,
-				 uint32_t flags)
+/** auf_queue_take - a request becomes the driver's; its progress has to say so. */
+static inline void auf_queue_take(struct au_queue *queue, struct auf_request *r, uint32_t word)
 {
 	r->queue = queue;
 	r->word = word;
 	r->pub.driver[0] = r->pub.driver[1] = NULL;
 	queue->owned++;
+	au_trace_probe(deliver, r->slot, r->pub.op, r->pub.length);
+}
+
+/** auf_queue_own - the same, and its progress says so. */
+static inline void auf_queue_own(struct au_queue *queue, struct auf_request *r, uint32_t word,
+				 uint32_t flags)
+{
 	/* Only the runner of a request writes this word: no locked instruction is needed. */
 	atomic_store_explicit(&r->progress->flags, flags, memory_order_release);
-	au_trace_probe(deliver, r->slot, r->pub.op, r->pub.length);
+	auf_queue_take(queue, r, word);
 }
 
 void auf_queue_pump(struct au_queue *queue);
 
-/** auf_queue_try - deliver an ordinary request at once if nothing is the matter. */
-static inline bool auf_queue_try(struct au_queue *queue, struct auf_request *r)
+/** auf_queue_free - whether a request is delivered at once: nothing special is the matter. */
+static inline bool auf_queue_free(const struct au_queue *queue)
 {
-	if (unlikely(queue->busy || queue->owned >= queue->bound))
-		return false;
-	auf_queue_own(queue, r, REQ_OWNED, AUF_OWNED);
+	return likely(!queue->busy) && likely(queue->owned < queue->bound);
+}
+
+/** auf_queue_deliver - deliver an ordinary request at once. */
+static inline void auf_queue_deliver(struct au_queue *queue, struct auf_request *r)
+{
+	auf_queue_take(queue, r, REQ_OWNED);
 	/* With pumping set, so that what it completes does not deliver from below. */
 	queue->pumping = true;
 	queue->deliver(queue, &r->pub);
 	queue->pumping = false;
 	if (unlikely(queue->matter))
 		auf_queue_pump(queue);
-	return true;
 }
 
 /** auf_queue_refresh - after a change of state, gate or power: whether it delivers. */

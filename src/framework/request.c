@@ -28,7 +28,7 @@ static inline __attribute__((always_inline)) void request_give_back(struct auf_r
 
 	au_trace_probe(complete, r->slot, status, result);
 	handle->lane->completed++;
-	handle->complete(handle, r->slot, r->tag, status, result, device_status);
+	handle->complete(handle, status, result, device_status, r->slot, r->tag);
 }
 
 /* Everything but the ordinary case. */

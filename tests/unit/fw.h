@@ -230,8 +230,8 @@ static const char fw_note_text[] = "abi 1\nname test\nversion 1.0\nclass raw\nsu
 
 /* ------------------------------------------------------------------- setup */
 
-static inline void fw_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-			       uint32_t result, uint16_t device_status)
+static inline void fw_complete(struct auf_handle *handle, int status, uint32_t result,
+			       uint16_t device_status, uint32_t slot, uint64_t tag)
 {
 	if (fw.done_count < sizeof(fw.done) / sizeof(fw.done[0]))
 		fw.done[fw.done_count] = (struct fw_done){ tag, status, result };

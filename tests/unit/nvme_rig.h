@@ -67,11 +67,11 @@ static __attribute__((unused)) int start(void)
 	return auf_device_start(fw.dev);
 }
 
-static void complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-		     uint32_t result, uint16_t device)
+static void complete(struct auf_handle *handle, int status, uint32_t result, uint16_t device,
+		     uint32_t slot, uint64_t tag)
 {
 	device_status[slot] = device;
-	fw_complete(handle, slot, tag, status, result, device);
+	fw_complete(handle, status, result, device, slot, tag);
 }
 
 static __attribute__((unused)) void open_unit(unsigned int index)

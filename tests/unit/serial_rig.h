@@ -132,8 +132,8 @@ struct rig {
 	unsigned int events;
 };
 
-static inline void rig_complete(struct auf_handle *handle, uint32_t slot, uint64_t tag, int status,
-				uint32_t result, uint16_t device_status)
+static inline void rig_complete(struct auf_handle *handle, int status, uint32_t result,
+				uint16_t device_status, uint32_t slot, uint64_t tag)
 {
 	struct rig *r = auf_handle_context(handle);
 

@@ -67,6 +67,40 @@ static void test_request(void **state)
 	assert_int_equal(au_chan_poll(pair->chan, 0), 0);
 }
 
+/* What nothing special is the matter with does without auf_submit(); the rest does not, in order.
+ */
+static void test_plain(void **state)
+{
+	struct pair *pair = *state;
+	char data[] = "some";
+	struct au_io io[4] = {
+		{ .op = AU_RAW_WRITE | OP, .data = data, .length = 4, .arg = { 5, 6 } },
+		{ .op = OP, .timeout_ms = 1000 },
+		{ .op = OP },
+		{ .op = OP, .timeout_ms = 1000 }
+	};
+	struct fake_handle *h = pair->host->handle;
+
+	h->hold = true;
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(au_chan_submit(pair->chan, &io[i]), 0);
+	au_chan_flush(pair->chan);
+	assert_int_equal(fake_turn(&pair->host->lane), 4);
+	assert_int_equal(h->submitted, 4);
+	assert_int_equal(h->plain, 2);
+	for (unsigned int i = 0; i < 4; i++) {
+		const struct auf_submit *held = &h->held[slot_of(&io[i])];
+
+		assert_int_equal(h->order[i], io[i].handle_);
+		assert_int_equal(held->op, io[i].op);
+		assert_int_equal(held->length, io[i].length);
+		assert_int_equal(held->timeout_ms, io[i].timeout_ms);
+		assert_memory_equal(held->arg, io[i].arg, sizeof(io[i].arg));
+		assert_int_equal(held->progress->tag, (uint32_t)(io[i].handle_ >> 16));
+	}
+	assert_memory_equal(h->held[slot_of(&io[0])].data, "some", 4);
+}
+
 /* Which way data go decides what is copied: a constant buffer is never written to. */
 static void test_directions(void **state)
 {
@@ -77,7 +111,7 @@ static void test_directions(void **state)
 			    .data = (void *)(uintptr_t)constant,
 			    .length = sizeof(constant) };
 	struct au_io from = { .op = AU_RAW_READ | OP, .data = in, .length = sizeof(in) };
-	struct auf_handle *h = pair->host->handle;
+	struct fake_handle *h = pair->host->handle;
 
 	h->hold = true;
 	au_chan_submit(pair->chan, &to);
@@ -103,7 +137,7 @@ static void test_serial_results(void **state)
 	struct au_io recv = { .op = 2, .data = buf, .length = 8 };
 	struct au_io line = { .op = 4, .data = buf + 8, .length = 4 };
 	struct au_io modem = { .op = 6 };
-	struct auf_handle *h = pair->host->handle;
+	struct fake_handle *h = pair->host->handle;
 
 	au_chan_set_class(pair->chan, "serial");
 	h->hold = true;
@@ -376,7 +410,7 @@ static void host_event(struct pair *pair, uint16_t kind, uint32_t count, uint64_
 {
 	struct au_event e = { .kind = kind, .count = count, .arg = { arg0 } };
 
-	pair->host->handle->config.event(pair->host->handle, &e);
+	pair->host->handle->real.config.event(&pair->host->handle->real, &e);
 }
 
 static void test_events(void **state)
@@ -536,7 +570,7 @@ static void test_hostile_handles(void **state)
 {
 	struct pair *pair = *state;
 	struct au_wire_submit e = { .handle = AU_HANDLE_MAKE(5, 1), .op = OP, .generation = 1 };
-	struct auf_handle *h = pair->host->handle;
+	struct fake_handle *h = pair->host->handle;
 
 	/* Another generation's: dropped, and no harm done. */
 	e.generation = 77;
@@ -774,6 +808,7 @@ int main(void)
 		TEST(test_resubmit),
 		TEST(test_cancel),
 		TEST(test_cancel_overtakes),
+		TEST(test_plain),
 		cmocka_unit_test(test_cancel_many),
 		TEST(test_doorbells),
 		TEST(test_doorbell_flood),

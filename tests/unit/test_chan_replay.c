@@ -382,7 +382,7 @@ static void test_poison(void **state)
 {
 	struct pair *pair = *state;
 	struct au_io io[4] = { 0 };
-	struct auf_handle *h;
+	struct fake_handle *h;
 
 	submit(pair, io, 4);
 	fake_turn(&pair->host->lane);
@@ -592,7 +592,7 @@ static void host_says(struct pair *pair, unsigned int count, uint64_t first)
 	for (unsigned int i = 0; i < count; i++) {
 		const struct au_event e = { .kind = 0x8100, .count = 1, .arg = { first + i } };
 
-		pair->host->handle->config.event(pair->host->handle, &e);
+		pair->host->handle->real.config.event(&pair->host->handle->real, &e);
 		fake_turn(&pair->host->lane);
 	}
 }
@@ -676,7 +676,7 @@ static void test_random_deaths(void **state)
 
 	for (unsigned int round = 0; round < 20000; round++) {
 		unsigned int k = (unsigned int)rand_r(&seed) % DEPTH;
-		struct auf_handle *h = pair->host->handle;
+		struct fake_handle *h = pair->host->handle;
 
 		switch (rand_r(&seed) % 8) {
 		case 0:
@@ -715,7 +715,7 @@ static void test_random_deaths(void **state)
 	for (unsigned int i = 0; i < 100; i++) {
 		fake_turn(&pair->host->lane);
 		for (unsigned int k = 0; k < DEPTH; k++) {
-			struct auf_handle *h = pair->host->handle;
+			struct fake_handle *h = pair->host->handle;
 
 			if (h->busy[k])
 				fake_complete(h, k, 0, (uint32_t)h->held[k].arg[0]);

@@ -41,8 +41,8 @@ static struct au_module module;
 static int status[DEPTH];
 static uint32_t result[DEPTH];
 
-static void complete(struct auf_handle *h, uint32_t slot, uint64_t tag, int err, uint32_t value,
-		     uint16_t device_status)
+static void complete(struct auf_handle *h, int err, uint32_t value, uint16_t device_status,
+		     uint32_t slot, uint64_t tag)
 {
 	status[slot] = err;
 	result[slot] = value;
