@@ -250,8 +250,8 @@ static bool fuse_take(struct fuse_disk *d)
 static int fuse_wait(struct fuse_disk *d, bool more)
 {
 	struct epoll_event events[4];
-	bool sleep = !more && au_arm(d->jobs.handle), busy = d->jobs.busy != 0;
-	uint64_t began = sleep && busy ? export_now_ns() : 0;
+	bool sleep = !more && au_arm(d->jobs.handle), alone = d->jobs.busy == 1;
+	uint64_t began = sleep && alone ? export_now_ns() : 0;
 	int n = epoll_wait(d->epoll, events, 4, sleep ? -1 : 0);
 
 	if (began)

@@ -377,8 +377,7 @@ static void fuse_jobs_events(struct fuse_jobs *jobs)
 
 int fuse_jobs_poll(struct fuse_jobs *jobs)
 {
-	int n = jobs->busy ? export_spin_poll(&jobs->spin, jobs->handle)
-			   : au_poll(jobs->handle, 0, 0);
+	int n = export_spin_poll(&jobs->spin, jobs->handle, jobs->busy == 1);
 
 	fuse_jobs_events(jobs);
 	/* A poll that does not wait does not say that there is nothing to wait for. */

@@ -4,7 +4,7 @@
 #include <time.h>
 
 #define SPIN_MIN_NS   1000u
-#define SPIN_MAX_NS   20000u
+#define SPIN_MAX_NS   100000u
 #define SPIN_SOON_NS  (3 * SPIN_MAX_NS) /* a sleep ends with two wake-ups */
 #define SPIN_LOOKS    16		/* between two looks at the clock */
 #define SPIN_FUTILE   4u
@@ -18,12 +18,12 @@ uint64_t export_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-int export_spin_poll(struct export_spin *spin, struct au_handle *handle)
+int export_spin_poll(struct export_spin *spin, struct au_handle *handle, bool alone)
 {
-	uint64_t began = 0;
+	uint64_t began;
 	int n = au_poll(handle, 0, 0);
 
-	if (n || !spin->ns)
+	if (n || !alone || !spin->ns)
 		return n;
 	began = export_now_ns();
 	do {

@@ -173,17 +173,19 @@ static int share_doze(struct share *share, int timeout_ms)
  * or there is another reason to look around. */
 static int share_lead(struct share *share)
 {
+	bool alone = !share->sleepers;
 	uint64_t began;
 	int n;
 
 	share->leading = true;
 	pthread_mutex_unlock(&share->mutex);
-	n = export_spin_poll(&share->spin, share->handle);
+	n = export_spin_poll(&share->spin, share->handle, alone);
 	pthread_mutex_lock(&share->mutex);
 	if (n <= 0) {
 		began = export_now_ns();
 		n = share_doze(share, -1);
-		export_spin_slept(&share->spin, export_now_ns() - began);
+		if (alone)
+			export_spin_slept(&share->spin, export_now_ns() - began);
 	}
 	share_settle(share);
 	share->leading = false;
