@@ -327,7 +327,7 @@ static int remote_channel(struct au_handle *h, const struct au_cm_channel *m, in
 		r->down = false;
 		r->broken = !h->chan || !h->chan->up;
 	}
-	if (err == 0) {
+	if (err == 0 && h->chan) {
 		h->chan->recovery = m->flags & AU_CH_FAIL    ? AU_CHAN_FAIL
 				    : m->flags & AU_CH_ABORT ? AU_CHAN_ABORT
 							     : AU_CHAN_REISSUE;

@@ -197,13 +197,20 @@ static bool api_flag(struct mgr_call *call, const char *key, bool fallback, bool
 	return true;
 }
 
+/* One that is on its way up already is what was asked for: there will be no other. */
+static bool api_is_starting(const struct mgr_device *dev)
+{
+	return dev->state == MGR_STARTING ||
+	       (dev->state == MGR_RESTARTING && !au_loop_timer_is_set(&dev->retry));
+}
+
 static void api_restart(struct mgr_call *call, struct mgr_device *dev)
 {
 	bool crash;
 
 	if (!api_flag(call, "crash", false, &crash))
 		return;
-	call->generation = dev->generation + 1;
+	call->generation = api_is_starting(dev) ? dev->generation : dev->generation + 1;
 	mgr_call_wait(call, dev, MGR_WAIT_UP, API_UP_MS);
 	mgr_device_restart(dev, crash);
 }

@@ -955,6 +955,20 @@ def children(manager):
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def test_restart_of_what_restarts(manager):
+    """Asked for while the next host is on its way: answered when that one is there."""
+    pid = manager.attach()["pid"]
+    for _ in range(20):
+        os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        manager.call("POST", "/v1/devices/raw0/restart", {})
+        assert time.monotonic() - began < 10
+        wait_for(lambda: manager.row("raw0")["state"] == "running", 5, "it is up")
+        pid = manager.row("raw0")["pid"]
+        manager.call("POST", "/v1/devices/raw0/restart", {})  # a new budget
+        pid = manager.row("raw0")["pid"]
+
+
 def test_a_host_stands_by(manager, make, tmp_path):
     assert children(manager) == []
     device = manager.attach()["pid"]

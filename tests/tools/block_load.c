@@ -94,6 +94,8 @@ static void slot_done(struct au_io *io)
 /* Each second request of one that adds looks at what is there. */
 static void slot_next(struct slot *s)
 {
+	uint64_t next;
+
 	s->io = (struct au_io){
 		.op = s->op, .length = BYTES, .data = s->data, .done = slot_done, .user = s
 	};
@@ -108,9 +110,10 @@ static void slot_next(struct slot *s)
 		return;
 	s->io.length = 2 * load.block;
 	s->number = load.number;
+	next = s->number + 1;
 	memset(s->data, 0, 2 * (size_t)load.block);
 	memcpy(s->data, &s->number, sizeof(s->number));
-	memcpy(s->data + load.block, &(uint64_t){ s->number + 1 }, sizeof(s->number));
+	memcpy(s->data + load.block, &next, sizeof(next));
 }
 
 static void slot_submit(struct slot *s)
