@@ -8,7 +8,7 @@
 
 #define CLOCK_BUSY_MS 10u
 #define CLOCK_IDLE_MS 1000u
-#define RUNG_MS	      1000u /* for what should help */
+#define RUNG_MS	      1000u /* at most, for what should help */
 
 static void abort_done(struct nvme *n, uint16_t status, uint32_t dw0)
 {
@@ -27,6 +27,12 @@ static void slot_abort(struct nvme *n, struct nvme_slot *slot, uint32_t now)
 	slot->since = now;
 }
 
+/* What should help may take as long as any other command. */
+static uint32_t rung_ms(const struct nvme *n)
+{
+	return n->timeout_ms < RUNG_MS ? n->timeout_ms : RUNG_MS;
+}
+
 /* Return: whether it is time for more than an Abort. */
 static bool slot_late(struct nvme *n, struct nvme_slot *slot, uint32_t now)
 {
@@ -34,13 +40,13 @@ static bool slot_late(struct nvme *n, struct nvme_slot *slot, uint32_t now)
 	bool canceled = au_request_is_canceled(slot->req);
 
 	if (slot->aborting)
-		return age > RUNG_MS;
+		return age > rung_ms(n);
 	if (age <= n->timeout_ms && !canceled)
 		return false;
 	slot->late = true;
 	slot_abort(n, slot, now);
 	/* So many are late that their turn does not come: that is no way out. */
-	return !slot->aborting && age > n->timeout_ms + RUNG_MS;
+	return !slot->aborting && age > n->timeout_ms + rung_ms(n);
 }
 
 /* Return: whether something waits for longer than it should. */

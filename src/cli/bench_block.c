@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,13 @@ static uint64_t block_done(const struct disk_plan *plan, struct disk_lane *lanes
 	return done;
 }
 
+/* The figures of what there was, and what was written is looked at; once more ends it at once. */
+static void block_interrupted(int sig)
+{
+	(void)sig;
+	atomic_store(&disk_stop, true);
+}
+
 /* Opening a unit may start its driver, which is nobody's I/O. */
 static void block_wait_open(const struct disk_plan *plan, struct disk_lane *lanes)
 {
@@ -295,6 +303,10 @@ int bench_block(int argc, char **argv)
 		}
 	}
 	block_wait_open(&plan, lanes);
+	sigaction(SIGINT,
+		  &(struct sigaction){ .sa_handler = block_interrupted,
+				       .sa_flags = (int)SA_RESETHAND },
+		  NULL);
 	block_watch(&plan, lanes);
 	status = block_report(&plan, lanes, json);
 	free(lanes);
