@@ -13,8 +13,8 @@ from rig import kill_host
 
 
 def gap_limit():
-    """Seconds without progress that are too many: one, where nobody else wants the processors."""
-    return 1.0 if os.getloadavg()[0] < 2 * os.cpu_count() else float(STRETCH)
+    """Seconds without progress that are too many: one, where nobody else has wanted the processors."""
+    return 1.0 if os.getloadavg()[0] < 3 * os.cpu_count() else float(STRETCH)
 
 
 class Chaos:
