@@ -176,7 +176,14 @@ enum au_event_kind {
 	AU_EVENT_OVERFLOW = 1,	/* events were dropped: ask for counters */
 	AU_EVENT_DOWN = 2,	/* the driver died or was stopped; requests wait */
 	AU_EVENT_RESTARTED = 3, /* it is back; arg[0]: generation */
-	AU_EVENT_GONE = 4,	/* the device or the unit was removed */
+	AU_EVENT_GONE = 4,	/* the device or the unit was removed; arg[0]: enum au_gone */
+};
+
+/** enum au_gone - why a device is gone. au_errmsg() says it in words. */
+enum au_gone {
+	AU_GONE_UNKNOWN = 0, /* it does not answer, or nobody said why */
+	AU_GONE_WANTED = 1,  /* the system wants it back: it is unplugged, or another driver's */
+	AU_GONE_ERROR = 2,   /* it reported an error that cannot be mended */
 };
 /** AU_EVENT_DISTINCT - set in kinds that are never coalesced, because each has a place of its own.
  */

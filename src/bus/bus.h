@@ -131,6 +131,7 @@ struct au_bus_range {
  * @gone: it does not answer any more.
  * @pending: posted writes wait for a flush.
  * @why: one line about why it is gone; empty before.
+ * @loss: enum au_gone.
  * @address: as people write it, "vfio-user:/run/x.sock".
  */
 struct au_bus {
@@ -142,6 +143,7 @@ struct au_bus {
 	bool gone;
 	bool pending;
 	char why[160];
+	uint32_t loss;
 	char address[128];
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernel's VFIO: taking a session over, what regions there are, what the kernel tells. */
+#include "auriga/auriga.h"
 #include "bus/guard.h"
 #include "bus/vfio.h"
 
@@ -136,12 +137,20 @@ void vfio_attend(struct au_bus *bus)
 		[VFIO_TOLD_FAULT] = "its registers cannot be reached: its memory decoding is off, "
 				    "or it was pulled out",
 	};
+	static const uint32_t loss[VFIO_TOLD_COUNT] = {
+		[VFIO_TOLD_REQUEST] = AU_GONE_WANTED,
+		[VFIO_TOLD_ERROR] = AU_GONE_ERROR,
+		[VFIO_TOLD_FAULT] = AU_GONE_UNKNOWN,
+	};
 	struct vfio *vfio = vfio_of(bus);
 	uint64_t count;
 
-	for (unsigned int i = 0; i < VFIO_TOLD_COUNT; i++)
-		if (read(vfio->told[i], &count, sizeof(count)) == sizeof(count))
-			vfio_gone(vfio, why[i]);
+	for (unsigned int i = 0; i < VFIO_TOLD_COUNT; i++) {
+		if (read(vfio->told[i], &count, sizeof(count)) != sizeof(count) || bus->gone)
+			continue;
+		bus->loss = loss[i];
+		vfio_gone(vfio, why[i]);
+	}
 }
 
 static int told_init(struct vfio *vfio)

@@ -80,7 +80,8 @@ struct au_cm_channel {
 struct au_cm_error {
 	struct au_msg_head head;
 	int32_t error; /* negative errno */
-	char text[236];
+	char text[232];
+	uint32_t gone; /* enum au_gone: for those that had it open */
 };
 
 /* ------------------- manager and host, on a socketpair, later on RUNTIME_DIR/hosts/DEVICE */
@@ -102,9 +103,10 @@ enum au_host_msg {
 	AU_HM_ENDED = 66,  /* struct au_hm_channel: the channel is closed and its pool let go: after
 			    * AU_HM_CLOSE (reason 0), or because the client broke the rules, or
 			    * because AU_HM_OPEN failed */
-	AU_HM_GONE = 67,   /* the device was removed by surprise */
-	AU_HM_UNITS = 68,  /* JSON: units were added or removed */
-	AU_HM_ANSWER = 69, /* JSON */
+	AU_HM_GONE =
+		67, /* struct au_hm_gone, or only the head: the device was removed by surprise */
+	AU_HM_UNITS = 68,   /* JSON: units were added or removed */
+	AU_HM_ANSWER = 69,  /* JSON */
 	AU_HM_ADOPTED = 70, /* JSON + the descriptors of AU_HM_START that outlive a host */
 	AU_HM_LOG = 71,	    /* text: one line for the manager's log */
 	AU_HM_SERVING = 72, /* head only: the gate is open, replay is over */
@@ -166,6 +168,12 @@ struct au_hm_beat {
 	struct au_msg_head head;
 	uint32_t seq;
 	uint32_t reserved;
+};
+
+struct au_hm_gone {
+	struct au_msg_head head;
+	uint32_t reason; /* enum au_gone */
+	char why[160];
 };
 
 struct au_hm_failed {

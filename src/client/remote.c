@@ -4,6 +4,7 @@
  * died, and gives the next channel. The manager's own death is nothing that a request notices: the
  * channel goes on, and in between the client knocks until there is a manager again.
  */
+#include "auriga/auriga.h"
 #include "client/handle.h"
 
 #include <errno.h>
@@ -303,13 +304,13 @@ static void remote_leave_host(struct au_handle *h)
 }
 
 /* There will be no host: everything outstanding, and everything to come, fails. */
-static void remote_over(struct au_handle *h, int error)
+static void remote_over(struct au_handle *h, int error, uint32_t reason)
 {
 	remote_hang_up(h);
 	h->remote->down = false;
 	handle_dead(h, error < 0 && error > -4096 ? error : -ENODEV);
 	if (h->chan) {
-		au_chan_event(h->chan, AU_EVENT_GONE, 0);
+		au_chan_event(h->chan, AU_EVENT_GONE, reason);
 		au_chan_fail(h->chan, h->error);
 	}
 }
@@ -365,7 +366,7 @@ static int remote_message(struct au_handle *h)
 		snprintf(r->error, sizeof(r->error), "%.*s", (int)sizeof(m->text) - 1, m->text);
 		client_say("%s", r->error);
 		h->why = r->error;
-		remote_over(h, error);
+		remote_over(h, error, m->gone <= AU_GONE_ERROR ? m->gone : AU_GONE_UNKNOWN);
 		err = h->error;
 	}
 	/* Other messages are of later managers. */

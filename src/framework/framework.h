@@ -88,9 +88,15 @@ uint64_t auf_lane_now_ms(const struct au_lane *lane);
 enum auf_notice {
 	AUF_UNIT_ADDED,	   /* object: the unit */
 	AUF_UNIT_REMOVED,  /* object: the unit; still valid during the call */
-	AUF_DEVICE_GONE,   /* surprise removal has begun */
+	AUF_DEVICE_GONE,   /* surprise removal has begun; object: struct auf_gone */
 	AUF_DEVICE_FAILED, /* the driver gives up; object: why, a text. Removal follows on return */
 	AUF_GATE_OPEN,	   /* queues deliver: replay is over */
+};
+
+/** struct auf_gone - why a device is gone. @reason: enum au_gone; @why: in words. */
+struct auf_gone {
+	uint32_t reason;
+	const char *why;
 };
 
 /**

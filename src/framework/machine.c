@@ -239,9 +239,19 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
 		auf_lane_post(dev->lane, &m->surprise);
 }
 
+/* What the transport was told; a driver that finds registers of all-ones knows no more than that.
+ */
+static struct auf_gone machine_why_gone(const struct au_device *dev)
+{
+	if (dev->bus && dev->bus->gone)
+		return (struct auf_gone){ .reason = dev->bus->loss, .why = dev->bus->why };
+	return (struct auf_gone){ .reason = AU_GONE_UNKNOWN, .why = "it does not answer" };
+}
+
 int auf_machine_event(struct au_device *dev, enum auf_machine_event event)
 {
 	struct auf_machine *m = &dev->machine;
+	struct auf_gone gone;
 
 	if (event == EVENT_SURPRISE) {
 		if (m->gone)
@@ -251,7 +261,8 @@ int auf_machine_event(struct au_device *dev, enum auf_machine_event event)
 		if (dev->driver.surprise_removed && atomic_load(&m->state) != STATE_CREATED &&
 		    atomic_load(&m->state) != STATE_STOPPED)
 			dev->driver.surprise_removed(dev);
-		auf_notify(dev, AUF_DEVICE_GONE, NULL);
+		gone = machine_why_gone(dev);
+		auf_notify(dev, AUF_DEVICE_GONE, &gone);
 		/* From the lane's loop: this may be a callback of the driver. */
 		auf_lane_post(dev->lane, &m->surprise);
 		return 0;
@@ -267,12 +278,13 @@ static void machine_surprise(struct auf_work *work)
 {
 	struct auf_machine *m = AU_CONTAINER(work, struct auf_machine, surprise);
 	struct au_device *dev = AU_CONTAINER(m, struct au_device, machine);
+	struct auf_gone gone = machine_why_gone(dev);
 
 	if (!m->running && machine_table[atomic_load(&m->state)][EVENT_SURPRISE])
 		machine_run(dev, EVENT_SURPRISE, 0);
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
-			au_unit_event(dev->units[i], AU_EVENT_GONE, 1, 0, 0);
+			au_unit_event(dev->units[i], AU_EVENT_GONE, 1, gone.reason, 0);
 }
 
 void auf_machine_init(struct au_device *dev)

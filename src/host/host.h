@@ -187,6 +187,8 @@ struct host {
 	_Atomic bool ready; /* AU_HM_READY was sent */
 	_Atomic bool serving;
 	_Atomic bool gone;
+	uint32_t gone_reason; /* enum au_gone */
+	char gone_why[160];
 
 	_Atomic int query;		    /* enum host_query */
 	uint64_t query_due_ms, gate_due_ms; /* main thread; 0: not */

@@ -73,8 +73,9 @@ static void host_open_gate_job(struct host *host, struct host_job *job)
 
 static void host_tell_gone(struct host *host)
 {
-	struct au_msg_head msg = { .type = AU_HM_GONE };
+	struct au_hm_gone msg = { .head.type = AU_HM_GONE, .reason = host->gone_reason };
 
+	snprintf(msg.why, sizeof(msg.why), "%s", host->gone_why);
 	host_link_send(&host->link, &msg, sizeof(msg));
 }
 
@@ -97,6 +98,9 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 		return;
 	case AUF_DEVICE_GONE:
 		pthread_mutex_lock(&host->lock);
+		host->gone_reason = ((const struct auf_gone *)object)->reason;
+		snprintf(host->gone_why, sizeof(host->gone_why), "%s",
+			 ((const struct auf_gone *)object)->why);
 		host->gone = true;
 		pthread_mutex_unlock(&host->lock);
 		if (host->ready)

@@ -392,7 +392,7 @@ int mgr_adopted(struct mgr_device *dev, const char *text, int fds[AU_MSG_FDS])
 	if (!err)
 		mgr_device_adopted(dev);
 	if (!err && json_is_true(gone))
-		err = mgr_device_removed(dev);
+		err = mgr_device_removed(dev, AU_GONE_UNKNOWN, "");
 	json_decref(o);
 	return err;
 }

@@ -215,7 +215,7 @@ void mgr_device_free(struct mgr_device *dev)
 	mgr_clients_free(dev);
 	mgr_close(&dev->claim_fd);
 	mgr_close(&dev->host_listen_fd);
-	au_bus_fds_close(dev->session.fds);
+	mgr_close_session(dev->session.fds);
 	mgr_close(&dev->state_fd);
 	mgr_close(&dev->retained_fd);
 	mgr_open_cancel(dev->open_job);

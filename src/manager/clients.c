@@ -51,7 +51,9 @@ static void client_deafen(const struct mgr_client *client)
 
 void mgr_client_error(struct mgr_client *client, int error, const char *text)
 {
-	struct au_cm_error msg = { .head.type = AU_CM_ERROR, .error = error };
+	struct au_cm_error msg = { .head.type = AU_CM_ERROR,
+				   .error = error,
+				   .gone = client->dev ? client->dev->gone_reason : 0 };
 
 	client_deafen(client);
 	snprintf(msg.text, sizeof(msg.text), "%s", text);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Closing what others made. To close a descriptor can take as long as whoever made it likes, and so
- * can closing a socket in which descriptors wait that nobody has received. It is done by threads
- * that do nothing else, through a pipe of numbers; the manager's own never waits.
+ * can closing a socket in which descriptors wait that nobody has received. The last descriptor of a
+ * function of VFIO takes a tenth of a second: the kernel resets it. It is done by threads that do
+ * nothing else, through a pipe of numbers; the manager's own never waits.
  */
 #include "manager/manager.h"
 
@@ -15,63 +16,88 @@
 
 #define CLOSER_THREADS 8 /* at most: one that hangs must not keep the others waiting */
 
-static int closer_pipe[2] = { -1, -1 };
-static unsigned int closer_threads;
+struct closer {
+	int pipe[2];
+	unsigned int threads;
+};
+
+/* What clients sent may hang for ever, which must not keep devices from being let go. */
+static struct closer closer_foreign = { .pipe = { -1, -1 } };
+static struct closer closer_sessions = { .pipe = { -1, -1 } };
 
 static void *closer_run(void *arg)
 {
+	const struct closer *closer = arg;
 	int fd;
 
-	while (read(closer_pipe[0], &fd, sizeof(fd)) == sizeof(fd))
+	while (read(closer->pipe[0], &fd, sizeof(fd)) == sizeof(fd))
 		close(fd);
 	return NULL;
 }
 
-static void closer_start(void)
+static void closer_start(struct closer *closer)
 {
 	pthread_attr_t attr;
 	sigset_t all, before;
 	pthread_t thread;
 
-	if (closer_threads == CLOSER_THREADS)
+	if (closer->threads == CLOSER_THREADS)
 		return;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 64 * 1024);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	if (pthread_create(&thread, &attr, closer_run, NULL) == 0)
-		closer_threads++;
+	if (pthread_create(&thread, &attr, closer_run, closer) == 0)
+		closer->threads++;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 }
 
-int mgr_closer_start(void)
+static int closer_init(struct closer *closer)
 {
-	if (pipe2(closer_pipe, O_CLOEXEC))
+	if (pipe2(closer->pipe, O_CLOEXEC))
 		return -errno;
 	/* For us alone: the threads wait in read(). */
-	if (fcntl(closer_pipe[1], F_SETFL, O_NONBLOCK))
+	if (fcntl(closer->pipe[1], F_SETFL, O_NONBLOCK))
 		return -errno;
-	closer_start();
-	return closer_threads ? 0 : -ENOMEM;
+	closer_start(closer);
+	return closer->threads ? 0 : -ENOMEM;
 }
 
-void mgr_close_foreign(int *fd)
+int mgr_closer_start(void)
+{
+	int err = closer_init(&closer_foreign);
+
+	return err ? err : closer_init(&closer_sessions);
+}
+
+static void closer_close(struct closer *closer, int *fd, const char *what)
 {
 	int left = 0;
 
 	if (*fd < 0)
 		return;
 	/* A pipe that is full of those that hang: better to keep this one than to hang, too. */
-	if (write(closer_pipe[1], fd, sizeof(*fd)) != sizeof(*fd))
-		au_logf(AU_LOG_WARN, "descriptors that clients sent cannot be closed");
-	else if (!ioctl(closer_pipe[0], FIONREAD, &left) && left > (int)sizeof(*fd))
-		closer_start();
+	if (write(closer->pipe[1], fd, sizeof(*fd)) != sizeof(*fd))
+		au_logf(AU_LOG_WARN, "%s cannot be closed", what);
+	else if (!ioctl(closer->pipe[0], FIONREAD, &left) && left > (int)sizeof(*fd))
+		closer_start(closer);
 	*fd = -1;
+}
+
+void mgr_close_foreign(int *fd)
+{
+	closer_close(&closer_foreign, fd, "descriptors that clients sent");
 }
 
 void mgr_close_received(int fd)
 {
 	mgr_close_foreign(&fd);
+}
+
+void mgr_close_session(int fds[AU_BUS_FDS])
+{
+	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
+		closer_close(&closer_sessions, &fds[i], "sessions with devices");
 }

@@ -238,7 +238,7 @@ void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *r
 void mgr_device_stopped(struct mgr_device *dev)
 {
 	mgr_channels_down(dev, false);
-	au_bus_fds_close(dev->session.fds);
+	mgr_close_session(dev->session.fds);
 	dev->session_ready = false;
 	dev->from_failed = false;
 	switch (dev->after) {
@@ -259,7 +259,7 @@ void mgr_device_stopped(struct mgr_device *dev)
 	case MGR_AFTER_GONE:
 		mgr_device_release(dev);
 		dev->error = -ENODEV;
-		mgr_device_set(dev, MGR_GONE, "the device was removed");
+		mgr_device_set(dev, MGR_GONE, "%s", dev->gone_why);
 		break;
 	case MGR_AFTER_DETACH:
 		mgr_device_forget(dev);

@@ -62,6 +62,7 @@ int mgr_device_up(struct mgr_device *dev, const json_t *o)
 
 	if (device_units(dev, o))
 		return -EPROTO;
+	dev->gone_reason = AU_GONE_UNKNOWN;
 	if (json_is_array(layers) && json_array_size(layers) <= 64) {
 		json_decref(dev->layers);
 		dev->layers = json_deep_copy(layers);
@@ -127,16 +128,35 @@ static int device_serving(struct mgr_device *dev)
 	return 0;
 }
 
-int mgr_device_removed(struct mgr_device *dev)
+int mgr_device_removed(struct mgr_device *dev, uint32_t reason, const char *why)
 {
 	char line[MGR_TEXT];
 
 	if (dev->state == MGR_STOPPING)
 		return 0;
-	snprintf(line, sizeof(line), "%s: the device was removed", dev->spec.name);
+	snprintf(dev->gone_why, sizeof(dev->gone_why), "the device was removed%s%s",
+		 *why ? ": " : "", why);
+	for (char *c = dev->gone_why; *c; c++)
+		if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
+			*c = ' ';
+	dev->gone_reason = reason;
+	snprintf(line, sizeof(line), "%s: %s", dev->spec.name, dev->gone_why);
 	mgr_clients_refuse(dev, -ENODEV, line);
-	mgr_device_stop(dev, MGR_AFTER_GONE, "the device was removed");
+	mgr_device_stop(dev, MGR_AFTER_GONE, dev->gone_why);
 	return 0;
+}
+
+/* Older hosts do not say why. */
+static int device_gone(struct mgr_device *dev, const struct au_hm_gone *msg, size_t length)
+{
+	char why[sizeof(msg->why)] = "";
+
+	if (length == sizeof(msg->head))
+		return mgr_device_removed(dev, AU_GONE_UNKNOWN, why);
+	if (length != sizeof(*msg) || msg->reason > AU_GONE_ERROR)
+		return -EPROTO;
+	snprintf(why, sizeof(why), "%.*s", (int)sizeof(why) - 1, msg->why);
+	return mgr_device_removed(dev, msg->reason, why);
 }
 
 static int device_units_message(struct mgr_device *dev, const char *text)
@@ -167,7 +187,7 @@ void mgr_device_message(struct mgr_device *dev, const struct au_msg_head *msg, s
 			mgr_channel_ended(dev, (const struct au_hm_channel *)msg);
 		break;
 	case AU_HM_GONE:
-		err = mgr_device_removed(dev);
+		err = device_gone(dev, (const struct au_hm_gone *)msg, length);
 		break;
 	case AU_HM_UNITS:
 		err = device_units_message(dev, text);

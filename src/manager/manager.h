@@ -9,6 +9,7 @@
 #ifndef AU_MANAGER_MANAGER_H
 #define AU_MANAGER_MANAGER_H
 
+#include "auriga/auriga.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -275,6 +276,8 @@ struct mgr_device {
 
 	enum mgr_state state;
 	char reason[MGR_TEXT];
+	char gone_why[MGR_TEXT / 2]; /* while it is gone */
+	uint32_t gone_reason;	     /* enum au_gone */
 	char refused[MGR_TEXT];
 	int error;
 	bool held;
@@ -369,8 +372,9 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text);
 /** mgr_device_up - take over what AU_HM_READY or AU_HM_ADOPTED says. Return: 0 or -EPROTO. */
 int mgr_device_up(struct mgr_device *dev, const json_t *object);
-/** mgr_device_removed - the device is gone: clients are told, the host goes down. Return: 0. */
-int mgr_device_removed(struct mgr_device *dev);
+/** mgr_device_removed - the device is gone, @reason: enum au_gone, @why: in words, or empty:
+ * clients are told, the host goes down. Return: 0. */
+int mgr_device_removed(struct mgr_device *dev, uint32_t reason, const char *why);
 /** mgr_device_credit - put completions and service into the budget. */
 void mgr_device_credit(struct mgr_device *dev);
 /** mgr_device_timers - part of making a device. */
@@ -528,6 +532,8 @@ int mgr_closer_start(void);
 /** mgr_close_foreign - mgr_close() for a socket of a client or a host, and for what came through
  * one: it is done by another thread, since it may take for ever. */
 void mgr_close_foreign(int *fd);
+/** mgr_close_session - the same for a session's descriptors; -1 where there is none. */
+void mgr_close_session(int fds[AU_BUS_FDS]);
 /** mgr_close_received - the same, for au_msg_set_close(). */
 void mgr_close_received(int fd);
 

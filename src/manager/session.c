@@ -31,7 +31,7 @@ static void open_job_free(struct mgr_open_job *job)
 {
 	au_watch_remove(&job->watch);
 	mgr_close(&job->event_fd);
-	au_bus_fds_close(job->result.fds);
+	mgr_close_session(job->result.fds);
 	free(job);
 }
 

@@ -27,7 +27,7 @@ void mgr_device_release(struct mgr_device *dev)
 	snprintf(name, sizeof(name), "hosts/%s", dev->spec.name);
 	if (dev->spec.name[0] && !au_runtime_path(dev->mgr->dir, name, path, error, sizeof(error)))
 		unlink(path);
-	au_bus_fds_close(dev->session.fds);
+	mgr_close_session(dev->session.fds);
 	dev->session_ready = false;
 }
 
@@ -129,7 +129,7 @@ void mgr_device_drop_session(struct mgr_device *dev)
 {
 	mgr_open_cancel(dev->open_job);
 	dev->open_job = NULL;
-	au_bus_fds_close(dev->session.fds);
+	mgr_close_session(dev->session.fds);
 	dev->session_ready = false;
 }
 
@@ -179,7 +179,7 @@ static void device_go(struct mgr_device *dev)
 		return;
 	}
 	/* The host has it now, alone: when it dies, the server sees the end of the stream. */
-	au_bus_fds_close(dev->session.fds);
+	mgr_close_session(dev->session.fds);
 	dev->current.started_ns = au_monotonic_ns();
 	mgr_channels_reopen(dev);
 	if (dev->claim_fd >= 0) {
@@ -236,7 +236,7 @@ static void device_session(void *context, struct mgr_open_result *result)
 		mgr_device_start_failed(dev, result->err, result->error);
 		return;
 	}
-	au_bus_fds_close(dev->session.fds);
+	mgr_close_session(dev->session.fds);
 	dev->session = *result;
 	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
 		result->fds[i] = -1;

@@ -21,11 +21,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -283,6 +285,49 @@ static long try_chroot(const char *arg)
 {
 	(void)arg;
 	return chroot("/");
+}
+
+/* Whether what lies below the root is in reach, by a path from the machine's own root. */
+static bool root_left(const char *arg)
+{
+	char path[128];
+
+	for (unsigned int up = 0; up < 4; up++) {
+		snprintf(path, sizeof(path), "%.*s%s", (int)(3 * up), "../../../", arg);
+		if (access(path, F_OK) == 0)
+			return true;
+		snprintf(path, sizeof(path), "/%.*s%s", (int)(3 * up), "../../../", arg);
+		if (access(path, F_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Out of the root, by all that a process may do, also with a user namespace of its own. */
+static long try_leave_root(const char *arg)
+{
+	int status = -1;
+	pid_t pid;
+
+	chdir("..");
+	umount2("/", MNT_DETACH);
+	umount2(".", MNT_DETACH);
+	chroot("..");
+	if (root_left(arg))
+		return 0;
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (pid == 0) {
+		unshare(CLONE_NEWUSER | CLONE_NEWNS);
+		umount2("/", MNT_DETACH);
+		chdir("/");
+		mkdir("x", 0755);
+		chroot("x");
+		_exit(root_left(arg) ? 0 : 1);
+	}
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	errno = EPERM;
+	return status == 0 ? 0 : -1;
 }
 
 static long try_pivot_root(const char *arg)
@@ -585,6 +630,7 @@ static const struct {
 	WAY(mount),
 	WAY(umount),
 	WAY(chroot),
+	WAY(leave_root),
 	WAY(pivot_root),
 	WAY(setuid_root),
 	WAY(setuid_other),

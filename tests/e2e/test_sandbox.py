@@ -27,7 +27,7 @@ ALL = ["pid-ns", "cgroup", "descriptors", "mount-ns", "net-ns", "ipc-ns", "uts-n
        "root", "rlimits", "capabilities", "uid", "no-new-privs", "dumpable", "landlock", "seccomp"]
 needs_root = pytest.mark.skipif(not is_root(), reason="needs root")
 # These would hurt the machine if the layer under test failed: only tried with all layers on.
-DANGEROUS = {"kill_all", "umount", "pivot_root", "hostname"}
+DANGEROUS = {"kill_all", "umount", "pivot_root", "leave_root", "hostname"}
 
 
 def only(*wanted):
@@ -169,6 +169,7 @@ def arguments(folder, target, build):
         "connect_abstract": name, "connect_tcp": tcp.getsockname()[1], "kill": target.pid,
         "ptrace": target.pid, "vm_read": f"{target.pid} {target.address}", "pidfd": target.pid,
         "shm": hex(key), "suid": suid, "hostname": socket.gethostname(), "fork_many": 20,
+        "leave_root": "etc/passwd",
     }
     libc.shmctl(shm, 0, None)
     for s in (tcp, abstract, unix):
@@ -347,7 +348,7 @@ def test_without_a_sandbox(build, folder, arguments):
 ALONE = {
     "pid-ns": ["kill", "ptrace", "vm_read", "pidfd"],
     "root": ["open_passwd", "open_file", "open_private", "open_proc", "create", "execve",
-             "connect_unix"],
+             "connect_unix", "leave_root"],
     "landlock": ["open_passwd", "open_file", "open_private", "open_proc", "openat2", "create",
                  "connect_abstract", "connect_tcp", "kill", "ptrace", "vm_read", "execve"],
     "net-ns": ["connect_abstract", "connect_tcp"],

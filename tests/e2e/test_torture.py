@@ -1019,6 +1019,23 @@ def test_a_frozen_device_goes_on_when_it_thaws(rig):
     bystander.end()
 
 
+def test_sessions_are_closed_aside(rig, monkeypatch):
+    """Letting go of a device takes long: the manager answers all the same."""
+    address, _ = rig.lab()
+    socket_dir = os.path.dirname(address.split(":", 1)[1])
+    monkeypatch.setenv("LD_PRELOAD", str(rig.build / "tests/slow_close.so"))
+    monkeypatch.setenv("SLOW_CLOSE", socket_dir)
+    rig.manager()
+    monkeypatch.delenv("LD_PRELOAD")
+    child = rig.start("auriga", "attach", address, ready=False)
+    longest = 0
+    while not os.path.exists(f"{socket_dir}/closed"):
+        began = time.monotonic()
+        rig.auriga("ls")
+        longest = max(longest, time.monotonic() - began)
+    assert child.wait(10) == 0 and longest < 1, longest
+
+
 @pytest.mark.parametrize("how", ["kill", "down", "kill -9"])
 def test_a_dead_device_is_gone_and_comes_back(rig, how):
     """Clients are told, the manager says gone, nothing spins; a new lab there, and it works again."""

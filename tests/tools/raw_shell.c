@@ -9,6 +9,8 @@
  *	COUNT requests
  * line BAUD FLOW:
  *	AU_SERIAL_SET_LINE, 8N1
+ * text OP WORD [WORD]:
+ *	a request with that text as its data
  * wait MS:
  *	poll until nothing is outstanding, or for so long; the status, result and data of each
  *	request since the last "forget"
@@ -239,6 +241,16 @@ static void do_line(char **args)
 	shell_answer(rc ? rc : au_flush(shell.handle));
 }
 
+static void do_text(char **args)
+{
+	char text[256];
+	int rc;
+
+	snprintf(text, sizeof(text), "%s%s%s", args[1], args[2] ? " " : "", args[2] ? args[2] : "");
+	rc = shell_send((unsigned int)atoi(args[0]), (uint32_t)strlen(text) + 1, 0, 0, text);
+	shell_answer(rc ? rc : au_flush(shell.handle));
+}
+
 static void do_wait(char **args)
 {
 	double end = shell_now() + atoi(args[0]);
@@ -385,12 +397,12 @@ static const struct {
 	bool open; /* only with a handle */
 	void (*run)(char **args);
 } commands[] = {
-	{ "open", 1, false, do_open },	  { "submit", 4, true, do_submit },
-	{ "wait", 1, true, do_wait },	  { "cancel", 1, true, do_cancel },
-	{ "forget", 0, true, do_forget }, { "load", 2, true, do_load },
-	{ "quiet", 0, true, do_quiet },	  { "fork", 0, true, do_fork },
-	{ "line", 2, true, do_line },	  { "nofile", 1, false, do_nofile },
-	{ "close", 0, true, do_close },
+	{ "open", 1, false, do_open },	   { "submit", 4, true, do_submit },
+	{ "wait", 1, true, do_wait },	   { "cancel", 1, true, do_cancel },
+	{ "forget", 0, true, do_forget },  { "load", 2, true, do_load },
+	{ "quiet", 0, true, do_quiet },	   { "fork", 0, true, do_fork },
+	{ "line", 2, true, do_line },	   { "text", 2, true, do_text },
+	{ "nofile", 1, false, do_nofile }, { "close", 0, true, do_close },
 };
 
 static void shell_command(char *line)

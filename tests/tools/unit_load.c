@@ -106,6 +106,10 @@ static void events(struct au_handle *h)
 	while (au_event_next(h, &event) == 1) {
 		load.restarts += event.kind == AU_EVENT_RESTARTED;
 		load.downs += event.kind == AU_EVENT_DOWN;
+		if (event.kind == AU_EVENT_GONE) {
+			printf("gone: reason %llu\n", (unsigned long long)event.arg[0]);
+			fflush(stdout);
+		}
 	}
 }
 

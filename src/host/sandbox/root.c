@@ -143,6 +143,60 @@ static int root_library(struct au_sandbox *sb)
 	return library;
 }
 
+/*
+ * Take away what is mounted on the machine's first root, or it would be held as long as the host
+ * lives. Return: whether "/" is that root: it is its own parent, as no other mount is.
+ */
+static bool root_bare(void)
+{
+	char line[1024], at[512], list[8192];
+	unsigned int id, parent;
+	bool first = false;
+	size_t used = 0;
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	/* The list goes with /proc: all of it is read before anything is taken away. */
+	while (mounts && fgets(line, sizeof(line), mounts)) {
+		if (sscanf(line, "%u %u %*s %*s %511s", &id, &parent, at) != 3)
+			continue;
+		first = first || (id == parent && !strcmp(at, "/"));
+		/* Names with spaces and the like come as octal numbers: these stay, unseen. */
+		if (!strcmp(at, "/") || strchr(at, '\\') || used + strlen(at) >= sizeof(list))
+			continue;
+		memcpy(list + used, at, strlen(at) + 1);
+		used += strlen(at) + 1;
+	}
+	if (mounts)
+		fclose(mounts);
+	for (size_t i = 0; first && i < used; i += strlen(list + i) + 1)
+		umount2(list + i, MNT_DETACH);
+	return first;
+}
+
+/*
+ * The machine's first root, an initramfs that was never left, can neither be exchanged nor taken
+ * off. The new one is put on top of it, and becomes what "/" means; ".." ends there, too, since the
+ * first root's own root is what lies below. To get at that again the new one would have to be taken
+ * off, for which it takes a privilege that is gone before a driver is loaded.
+ */
+static int root_cover(int root)
+{
+	/* Where it stands now goes with the rest. */
+	int tree = open_tree(root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	int err = 0;
+
+	if (tree < 0)
+		return -errno;
+	if (!root_bare())
+		err = -EINVAL;
+	else if (move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+		 fchdir(tree) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		err = -errno;
+	close(tree);
+	return err;
+}
+
+/* Return: 0, 1: the old root is still there, below; or a negative errno. */
 static int root_pivot(int root)
 {
 	int err = root_attach(root);
@@ -150,14 +204,20 @@ static int root_pivot(int root)
 	if (err)
 		return err;
 	/* The old root comes to lie on top of the new one, and is taken off. */
-	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
-	    umount2(".", MNT_DETACH) < 0)
+	if (fchdir(root) < 0)
+		return -errno;
+	if (syscall(SYS_pivot_root, ".", ".") < 0) {
+		err = errno == EINVAL ? root_cover(root) : -errno;
+		return err ? err : 1;
+	}
+	if (umount2(".", MNT_DETACH) < 0)
 		return -errno;
 	return chdir("/") < 0 ? -errno : 0;
 }
 
 int au_sandbox_root(struct au_sandbox *sb)
 {
+	bool covered;
 	int root, err;
 
 	if (!au_layer_wanted(sb, AU_LAYER_ROOT))
@@ -175,8 +235,9 @@ int au_sandbox_root(struct au_sandbox *sb)
 	err = root < 0 ? root : root_pivot(root);
 	if (root >= 0)
 		close(root);
-	if (!err && fchdir(sb->library) < 0)
-		err = -errno;
+	covered = err > 0;
+	if (err >= 0)
+		err = fchdir(sb->library) < 0 ? -errno : 0;
 	if (err) {
 		if (sb->library >= 0)
 			close(sb->library);
@@ -184,7 +245,8 @@ int au_sandbox_root(struct au_sandbox *sb)
 		snprintf(sb->module_path, sizeof(sb->module_path), "/proc/self/fd/%d", sb->module);
 		return au_layer_set(sb, AU_LAYER_ROOT, err, "%s", strerror(-err));
 	}
-	return au_layer_set(sb, AU_LAYER_ROOT, 0, "empty and read-only");
+	return au_layer_set(sb, AU_LAYER_ROOT, 0, "empty and read-only%s",
+			    covered ? ", on top of the machine's first root" : "");
 }
 
 int au_sandbox_root_leave(struct au_sandbox *sb)
