@@ -14,20 +14,22 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "linux-image-cloud-amd64"
 MODULES = ["vfio_iommu_type1", "vfio-pci", "virtio_pci", "virtio_net"]
 PROGRAMS = ["bin/auriga", "bin/aurigad", "bin/auriga-host", "tests/bus_poke", "tests/serial_pump",
-            "tests/raw_shell", "tests/unit_load", "examples/serial-say"]
+            "tests/raw_shell", "tests/unit_load", "tests/disk_rules", "tests/vfio_meddle",
+            "examples/serial-say"]
 
-# Functions of the machine, by the addresses that the tests know them by.
-SERIAL, EDU, NVME, NET = "0000:00:04.0", "0000:00:05.0", "0000:01:00.0", "0000:00:06.0"
-SHARED_EDU, SHARED_NET = "0000:03:01.0", "0000:03:02.0"
+# The machine; the guest's script knows the addresses. The second NVMe controller has a disk with
+# faults, where reading the block at 2 MiB always fails, and so does the first write to the one at 4
+# MiB; and one that is slow on request.
 DEVICES = [
     "-device", "pcie-root-port,id=rp0,slot=1,addr=2",
-    "-drive", "if=none,id=d0,format=raw,file={disk}",
+    "-drive", "if=none,id=d0,format=raw,discard=unmap,file={disk}",
     "-device", "nvme,id=nv0,bus=rp0,serial=guest,drive=d0",
     "-device", "pci-serial,addr=4,chardev=far",
     "-device", "edu,id=edu0,addr=5,dma_mask=0xfffffff",
@@ -37,6 +39,19 @@ DEVICES = [
     "-device", "edu,bus=br0,addr=1",
     "-device", "virtio-net-pci,bus=br0,addr=2",
     "-device", "e1000e,addr=7",
+    "-object", "throttle-group,id=limit",
+    "-blockdev", "driver=file,node-name=file1,filename={disk}1",
+    "-blockdev", "driver=blkdebug,node-name=bad,image=file1,inject-error.0.event=none,"
+    "inject-error.0.iotype=read,inject-error.0.sector=4096,inject-error.0.errno=5,"
+    "inject-error.1.event=none,inject-error.1.iotype=write,inject-error.1.sector=8192,"
+    "inject-error.1.errno=28,inject-error.1.once=on",
+    "-blockdev", "driver=file,node-name=file2,filename={disk}2",
+    "-blockdev", "driver=throttle,node-name=slow,throttle-group=limit,file=file2",
+    "-device", "nvme,id=nvf,serial=faults,addr=8",
+    "-device", "nvme-ns,bus=nvf,drive=bad,nsid=1",
+    "-device", "nvme-ns,bus=nvf,drive=slow,nsid=2",
+    "-device", "pcie-root-port,id=rp2,slot=3,addr=9",
+    "-device", "virtio-rng-pci,id=aer0,bus=rp2,aer=on,disable-legacy=on",
 ]
 
 
@@ -149,50 +164,136 @@ class Monitor:
         self.path = path
         self.stream = None
 
-    def __call__(self, command, **arguments):
+    def ask(self, command, **arguments):
+        """Return: None, or the error."""
         if not self.stream:
             sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(10)
             sock.connect(str(self.path))
             self.stream = sock.makefile("rw")
             self.stream.readline()
-            self("qmp_capabilities")
+            self.ask("qmp_capabilities")
         self.stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
         self.stream.flush()
         while "return" not in (answer := json.loads(self.stream.readline())):
-            assert "error" not in answer, answer
+            if "error" in answer:
+                return answer["error"]["desc"]
+        return None
+
+    def line(self, text):
+        """ "monitor COMMAND KEY=VALUE..." or "hmp COMMAND...". Return: what is to be noted, or None."""
+        kind, _, rest = text.partition(" ")
+        if kind == "hmp":
+            return self.ask("human-monitor-command", **{"command-line": rest})
+        name, *words = rest.split()
+        arguments = dict(word.split("=", 1) for word in words)
+        for key, value in arguments.items():
+            if value.startswith("{"):
+                arguments[key] = json.loads(value)
+        # A device that was unplugged has its disk a little longer.
+        for _ in range(100):
+            error = self.ask(name, **arguments)
+            if not error or "in use" not in error:
+                break
+            time.sleep(0.1)
+        return error
 
 
-def boot(build, folder, seconds):
-    """Boot the guest and let it run its tests. Returns the lines of its console."""
-    cache = build / "guest"
-    cache.mkdir(exist_ok=True)
-    image, vmlinuz = initramfs(build, cache)
-    disk = folder / "disk"
-    with open(disk, "wb") as out:
-        out.truncate(64 << 20)
-    FarEnd(folder / "far")
-    monitor = Monitor(folder / "qmp")
-    command = [
-        "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi",
-        "-cpu", "max", "-smp", "2", "-m", "768", "-device",
-        "intel-iommu,intremap=on,device-iotlb=on", "-nodefaults", "-display", "none", "-no-reboot",
-        "-serial", "stdio", "-qmp", f"unix:{folder}/qmp,server=on,wait=off", "-chardev",
-        f"socket,id=far,path={folder}/far", "-kernel", vmlinuz, "-initrd", image, "-append",
-        "console=ttyS0 quiet intel_iommu=on iommu.passthrough=0 panic=-1",
-        *[d.format(disk=disk) for d in DEVICES]]
-    lines = []
-    with open(folder / "qemu.err", "wb") as errors, \
-            subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=errors) as qemu:
-        timer = threading.Timer(seconds, qemu.kill)
-        timer.start()
-        for raw in qemu.stdout:
-            line = raw.decode(errors="replace").rstrip()
-            lines.append(line)
-            # "monitor COMMAND ARGUMENT=VALUE...": what only the hardware's side can do.
-            if line.startswith("monitor "):
-                _, name, *rest = line.split()
-                monitor(name, **dict(r.split("=", 1) for r in rest))
-        qemu.wait()
-        timer.cancel()
-    return lines
+class Guest(threading.Thread):
+    """The guest, booted and run to its end, with what it says as it says it."""
+
+    def __init__(self, build, folder, seconds, names=()):
+        super().__init__(daemon=True)
+        self.build, self.folder, self.seconds, self.names = build, folder, seconds, names
+        self.lines = []
+        self.news = threading.Condition()
+        self.over = None  # why there is nothing more to come
+        self.qemu = None
+        self.start()
+
+    def note(self, line):
+        with self.news:
+            self.lines.append(line)
+            self.news.notify_all()
+
+    def command(self):
+        cache = self.build / "guest"
+        cache.mkdir(exist_ok=True)
+        image, vmlinuz = initramfs(self.build, cache)
+        disk = self.folder / "disk"
+        for name in ("disk", "disk1", "disk2"):
+            with open(self.folder / name, "wb") as out:
+                out.truncate(16 << 20)
+        FarEnd(self.folder / "far")
+        return [
+            "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi",
+            "-cpu", "max", "-smp", "2", "-m", "768", "-device",
+            "intel-iommu,intremap=on,device-iotlb=on", "-nodefaults", "-display", "none",
+            "-no-reboot", "-serial", "stdio", "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off",
+            "-qmp", f"unix:{self.folder}/qmp2,server=on,wait=off",
+            "-chardev", f"socket,id=far,path={self.folder}/far", "-kernel", vmlinuz, "-initrd",
+            image, "-append", "console=ttyS0 quiet intel_iommu=on iommu.passthrough=0 panic=-1 "
+            "tests=" + ",".join(self.names),
+            *[d.format(disk=disk) for d in DEVICES]]
+
+    def follow(self):
+        """Start QEMU and read its console."""
+        monitor = Monitor(self.folder / "qmp")
+        command = [str(c) for c in self.command()]
+        with open(self.folder / "qemu.err", "wb") as errors, \
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=errors) as self.qemu:
+            timer = threading.Timer(self.seconds, self.give_up)
+            timer.start()
+            try:
+                for raw in self.qemu.stdout:
+                    line = raw.decode(errors="replace").rstrip()
+                    self.note(line)
+                    if line.startswith(("monitor ", "hmp ")) and (error := monitor.line(line)):
+                        self.note(f"# {line}: {error}")
+            finally:
+                self.qemu.kill()
+                timer.cancel()
+        errors = (self.folder / "qemu.err").read_text(encoding="utf-8", errors="replace")
+        return "the guest has ended" + (f"; QEMU: {errors[-2000:]}" if errors else "")
+
+    def give_up(self):
+        """Out of time: say who hangs, the guest or QEMU."""
+        try:
+            error = Monitor(self.folder / "qmp2").ask("query-status")
+        except OSError as hung:
+            error = hung
+        self.note(f"# out of time; QEMU {'does not answer: ' + str(error) if error else 'answers'}")
+        self.qemu.kill()
+
+    def run(self):
+        began = time.monotonic()
+        try:
+            why = self.follow()
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            why = f"{type(error).__name__}: {error}"
+        if time.monotonic() - began > self.seconds:
+            why = f"it took more than {self.seconds} s; " + why
+        with self.news:
+            self.over = why
+            self.news.notify_all()
+        (self.build / "guest/console.log").write_text("\n".join(self.lines + [why, ""]),
+                                                      encoding="utf-8")
+
+    def wait_for(self, pattern):
+        """Return: how many lines there are up to one that matches, or None: it never comes."""
+        seen = 0
+        with self.news:
+            while True:
+                for i in range(seen, len(self.lines)):
+                    if re.fullmatch(pattern, self.lines[i]):
+                        return i + 1
+                seen = len(self.lines)
+                if self.over:
+                    return None
+                self.news.wait()
+
+    def stop(self):
+        if self.qemu:
+            self.qemu.kill()
+        self.join(30)
