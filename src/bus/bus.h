@@ -117,6 +117,13 @@ struct au_bus_ops {
 	void (*close)(struct au_bus *bus);
 };
 
+/** enum au_bus_loss - how a function went. */
+enum au_bus_loss {
+	AU_BUS_LOST,   /* without a word */
+	AU_BUS_WANTED, /* the system wants it back */
+	AU_BUS_FAILED, /* it reported an error that cannot be mended */
+};
+
 /** struct au_bus_range - addresses, both ends included. */
 struct au_bus_range {
 	uint64_t first, last;
@@ -131,7 +138,7 @@ struct au_bus_range {
  * @gone: it does not answer any more.
  * @pending: posted writes wait for a flush.
  * @why: one line about why it is gone; empty before.
- * @loss: enum au_gone.
+ * @loss: what the transport was told about that.
  * @address: as people write it, "vfio-user:/run/x.sock".
  */
 struct au_bus {
@@ -143,7 +150,7 @@ struct au_bus {
 	bool gone;
 	bool pending;
 	char why[160];
-	uint32_t loss;
+	enum au_bus_loss loss;
 	char address[128];
 };
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernel's VFIO: taking a session over, what regions there are, what the kernel tells. */
-#include "auriga/auriga.h"
 #include "bus/guard.h"
 #include "bus/vfio.h"
 
@@ -137,10 +136,10 @@ void vfio_attend(struct au_bus *bus)
 		[VFIO_TOLD_FAULT] = "its registers cannot be reached: its memory decoding is off, "
 				    "or it was pulled out",
 	};
-	static const uint32_t loss[VFIO_TOLD_COUNT] = {
-		[VFIO_TOLD_REQUEST] = AU_GONE_WANTED,
-		[VFIO_TOLD_ERROR] = AU_GONE_ERROR,
-		[VFIO_TOLD_FAULT] = AU_GONE_UNKNOWN,
+	static const enum au_bus_loss loss[VFIO_TOLD_COUNT] = {
+		[VFIO_TOLD_REQUEST] = AU_BUS_WANTED,
+		[VFIO_TOLD_ERROR] = AU_BUS_FAILED,
+		[VFIO_TOLD_FAULT] = AU_BUS_LOST,
 	};
 	struct vfio *vfio = vfio_of(bus);
 	uint64_t count;

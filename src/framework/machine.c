@@ -243,8 +243,12 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
  */
 static struct auf_gone machine_why_gone(const struct au_device *dev)
 {
+	static const uint32_t reasons[] = { [AU_BUS_LOST] = AU_GONE_UNKNOWN,
+					    [AU_BUS_WANTED] = AU_GONE_WANTED,
+					    [AU_BUS_FAILED] = AU_GONE_ERROR };
+
 	if (dev->bus && dev->bus->gone)
-		return (struct auf_gone){ .reason = dev->bus->loss, .why = dev->bus->why };
+		return (struct auf_gone){ .reason = reasons[dev->bus->loss], .why = dev->bus->why };
 	return (struct auf_gone){ .reason = AU_GONE_UNKNOWN, .why = "it does not answer" };
 }
 
