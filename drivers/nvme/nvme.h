@@ -176,6 +176,7 @@ struct nvme {
 	/* steps */
 	void (*steps_done)(struct nvme *n, int err);
 	uint64_t deadline_ms;
+	uint64_t looked_ms; /* whether it has failed meanwhile */
 	bool begun, answered;
 	struct nvme_command *sent, *asked; /* the last; the one that the step waits for */
 	uint16_t answer_status;

@@ -6,7 +6,8 @@
  */
 #include "nvme.h"
 
-#define STEPS_LOOKS 2000u /* before sleeping for a millisecond */
+#define STEP_LOOK_MS 10u
+#define STEPS_LOOKS  2000u /* before sleeping for a millisecond */
 
 /* An answer that nobody waits for any more. */
 static void step_ignored(struct nvme *n, uint16_t status, uint32_t dw0)
@@ -71,6 +72,18 @@ static int step_check(struct nvme *n, const struct nvme_step *step)
 	return -AU_EIO;
 }
 
+/* One that fails on the way answers nothing any more; a register now and then costs little. */
+static bool step_hopeless(struct nvme *n, const struct nvme_step *step, uint64_t now)
+{
+	if (step->check || now < n->looked_ms + STEP_LOOK_MS)
+		return false;
+	n->looked_ms = now;
+	if (!(nvme_csts(n) & CSTS_CFS))
+		return false;
+	au_log(n->dev, AU_LOG_ERROR, "%s: the controller has failed (CSTS.CFS)", step->name);
+	return true;
+}
+
 static int step_run(struct nvme *n, const struct nvme_step *step)
 {
 	uint64_t now = au_now_ms(n->dev);
@@ -81,10 +94,13 @@ static int step_run(struct nvme *n, const struct nvme_step *step)
 	if (!n->begun) {
 		n->begun = true;
 		n->deadline_ms = now + (step->limit_ms ? step->limit_ms : n->limit_ms);
+		n->looked_ms = now;
 		rc = step->begin(n);
 	}
 	if (!rc)
 		rc = step_check(n, step);
+	if (rc == NVME_AGAIN && step_hopeless(n, step, now))
+		return -AU_EPROTO;
 	if (rc != NVME_AGAIN || now < n->deadline_ms)
 		return rc;
 	au_log(n->dev, AU_LOG_ERROR, "%s: not done within %u ms", step->name,

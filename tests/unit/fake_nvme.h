@@ -36,6 +36,7 @@ static struct {
 	bool never_ready, never_disabled, gone;
 	int hold_io;	    /* so many I/O commands are held, not completed; -1: all */
 	bool hold_admin;    /* Aborts and deletions too */
+	uint8_t fail_at;    /* CSTS.CFS instead of an answer to this admin command, once */
 	uint16_t io_status; /* the next I/O command ends with it */
 	uint16_t list_status;
 	/* what happened */
@@ -242,6 +243,11 @@ static void chip_command(unsigned int qid, const struct nvme_sqe *cmd)
 	uint16_t status;
 
 	chip.last = *cmd;
+	if (qid == 0 && chip.fail_at && cmd->opcode == chip.fail_at) {
+		chip.fail_at = 0;
+		chip.csts |= CSTS_CFS;
+		return;
+	}
 	if (qid == 0) {
 		later = chip.hold_admin &&
 			(cmd->opcode == ADMIN_DELETE_SQ || cmd->opcode == ADMIN_ABORT);

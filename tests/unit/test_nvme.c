@@ -252,6 +252,20 @@ static void test_fatal(void **state)
 	expect(0, 0);
 }
 
+/* Once more while it is brought up again: noticed soon, and not given up for that. */
+static void test_fatal_again(void **state)
+{
+	up();
+	chip.hold_io = 1;
+	send(0, AU_BLOCK_READ, 0, 512, 0);
+	fw_turns(2);
+	chip.fail_at = ADMIN_IDENTIFY;
+	chip.csts |= CSTS_CFS;
+	pass(200);
+	assert_int_equal(chip.resets, 2);
+	expect(0, 0);
+}
+
 static void test_pulled_out(void **state)
 {
 	up();
@@ -497,6 +511,7 @@ int main(void)
 		TEST(test_wrong_admin_completion),
 		TEST(test_always_wrong),
 		TEST(test_fatal),
+		TEST(test_fatal_again),
 		TEST(test_pulled_out),
 		TEST(test_abort),
 		TEST(test_abort_in_time),
