@@ -159,6 +159,7 @@ struct au_unit;
  *	in the same place in each life of the device; 0: the next free one.
  * @max_compare: bytes that one COMPARE_WRITE compares at most; 0: one block. With
  *	AU_BLOCK_CAN_COMPARE: delivered with both halves of its data behind one another.
+ * @contexts: with several lanes: one for each, for au_queue_context(), see au_queue_config.
  */
 struct au_block_config {
 	uint32_t size;
@@ -175,6 +176,7 @@ struct au_block_config {
 	void (*deliver)(struct au_queue *queue, struct au_request *req);
 	uint32_t unit;
 	uint32_t max_compare;
+	void *const *contexts;
 };
 
 /** au_block_add - add a block unit to the device. In prepare(), or later, when a medium appears. */

@@ -11,7 +11,8 @@
  * never run concurrently, and those of &struct au_driver never run concurrently with anything
  * else of the device, surprise_removed() aside. Functions of this header may be called only from
  * a callback of the same device, unless they say otherwise. None of them blocks for longer than
- * one register access.
+ * one register access. A device has one lane, unless its driver says that it can use more
+ * (AU_LANES): "lane 0" below then means what it says, and is otherwise the only one.
  *
  * Errors: functions return 0 or a negative AU_E* code; those that return a pointer return NULL.
  */
@@ -123,6 +124,13 @@ struct au_request;
  * @bytes: of the arena, from which au_dma_alloc() takes; the queues and tables of the hardware.
  */
 #define AU_DMA(bits, bytes) "dma " AU_STR(bits) " " AU_STR(bytes) "\n"
+
+/**
+ * AU_LANES - the most lanes that the driver can use, from 2 on; see the end of this header. How
+ * many there are is then a parameter, "lanes", of which nobody needs to know but whoever attaches
+ * the device: 1 unless it is given. Without this line a driver has one lane. Once.
+ */
+#define AU_LANES(most)	    "lanes " AU_STR(most) "\n"
 
 /* -------------------------------------------------------------- the driver */
 
@@ -442,6 +450,7 @@ AU_API int au_dma_segments(const struct au_request *req, const struct au_dma_lim
  * @isr: latch volatile status, quiet the device; must not complete requests. Returns whether the
  *	device had raised it. Optional: without it the dpc always runs.
  * @dpc: runs on the lane after isr() said true: process and complete.
+ * @lane: where both run; NULL: lane 0, which is the only one for INTx.
  *
  * The framework masks a level interrupt when it arrives and unmasks it after the dpc; it counts
  * interrupts that nobody claims and polls instead when there is a storm.
@@ -453,6 +462,7 @@ struct au_irq_config {
 	void *context;
 	bool (*isr)(struct au_irq *irq);
 	void (*dpc)(struct au_irq *irq);
+	struct au_lane *lane;
 };
 
 /** au_irq_count - how many vectors there are: the device's messages, or 1 for INTx, or 0. */
@@ -476,6 +486,7 @@ AU_API void au_irq_kick(struct au_irq *irq);
  *	much there was to do. Called between d0_entry() and d0_exit() only.
  * @idle: the lane is about to sleep: whether nothing is to be done that no interrupt would tell of.
  *	Called after a poll() that found nothing; look once more. Optional: yes.
+ * @lane: which lane's turns; NULL: lane 0's.
  *
  * A lane that has work polls, and takes interrupts only to be woken from sleep; so one driver is
  * both polled and driven by interrupts, and does one of them where the device cannot do the other.
@@ -486,9 +497,10 @@ struct au_poller_config {
 	void *context;
 	unsigned int (*poll)(void *context);
 	bool (*idle)(void *context);
+	struct au_lane *lane;
 };
 
-/** au_poller_create - add a poller to the device's lane. In prepare() only. */
+/** au_poller_create - add a poller to a lane of the device. In prepare() only. */
 AU_API int au_poller_create(struct au_device *dev, const struct au_poller_config *config,
 			    struct au_poller **poller);
 
@@ -500,12 +512,17 @@ AU_API int au_poller_create(struct au_device *dev, const struct au_poller_config
  */
 AU_API int au_timer_create(struct au_device *dev, void (*fn)(struct au_timer *timer, void *context),
 			   void *context, struct au_timer **timer);
+/** au_timer_create_on - the same on another lane than lane 0. A timer is started and stopped on its
+ * own lane only, or while that is parked. */
+AU_API int au_timer_create_on(struct au_lane *lane, struct au_device *dev,
+			      void (*fn)(struct au_timer *timer, void *context), void *context,
+			      struct au_timer **timer);
 /** au_timer_start - (re)start it: once after @ms, or every @ms when @periodic. */
 AU_API void au_timer_start(struct au_timer *timer, uint32_t ms, bool periodic);
 /** au_timer_stop - stop it; harmless when it is not running. */
 AU_API void au_timer_stop(struct au_timer *timer);
 
-/** au_work_create - a work item: @fn runs on the lane once for any number of au_work_queue(). */
+/** au_work_create - a work item: @fn runs on lane 0 once for any number of au_work_queue(). */
 AU_API int au_work_create(struct au_device *dev, void (*fn)(struct au_work *work, void *context),
 			  void *context, struct au_work **work);
 /** au_work_queue - run it soon. Any thread of the device. */
@@ -616,6 +633,12 @@ enum au_queue_state {
  * @deliver: a request becomes the driver's; it may complete it at once. SEQUENTIAL and PARALLEL.
  * @ready: MANUAL: the queue went from empty to not empty. Optional.
  * @settled: a stop, drain or purge is done: the driver owns no request of the queue. Optional.
+ * @contexts: with several lanes: one for each, which au_queue_context() returns instead of
+ *	@context. Copied. Optional.
+ *
+ * With several lanes this makes a queue for each of them, of which the caller gets lane 0's: a
+ * request is delivered by its lane's, on its lane, and to change the state of one is to change that
+ * one.
  */
 struct au_queue_config {
 	uint32_t size;
@@ -626,6 +649,7 @@ struct au_queue_config {
 	void (*deliver)(struct au_queue *queue, struct au_request *req);
 	void (*ready)(struct au_queue *queue);
 	void (*settled)(struct au_queue *queue, enum au_queue_state state);
+	void *const *contexts;
 };
 
 /** au_queue_create - add a queue to a unit; the first one is the unit's default. In prepare(). */
@@ -682,8 +706,36 @@ AU_API void au_unit_event(struct au_unit *unit, uint16_t kind, uint32_t count, u
 
 /* ------------------------------------------------------------------- lanes */
 
+/*
+ * A driver with AU_LANES may have several lanes, each a thread of its own, for hardware that has a
+ * queue for each. What is opened belongs to one of them for its life: its requests are delivered,
+ * cancelled and completed there, and nowhere else. Everything of the device as a whole is on lane
+ * 0: the callbacks of &struct au_driver, timers, work, units, au_dma_alloc(), and interrupts and
+ * pollers that do not say otherwise. So a driver needs no locks: what belongs to a lane is touched
+ * on that lane; what belongs to all of them on lane 0, while the others are parked.
+ *
+ * The other lanes are parked, between two turns, while a callback of &struct au_driver runs,
+ * surprise_removed() aside, and while lane 0 wants it so. Registers may be used on any lane.
+ */
+
+/** au_device_lanes - how many lanes the device has; from prepare() on it does not change. */
+AU_API unsigned int au_device_lanes(struct au_device *dev);
 /** au_device_lane - the device's lane @index (0 always exists), or NULL. */
 AU_API struct au_lane *au_device_lane(struct au_device *dev, unsigned int index);
+/** au_device_use_lanes - the hardware has no queues for more than the first @count: the others get
+ * nothing to do. In prepare() or d0_entry(). */
+AU_API void au_device_use_lanes(struct au_device *dev, unsigned int count);
+/** au_device_park - park the other lanes: their requests, queues and timers may be touched until
+ * au_device_unpark(). May be nested. Lane 0. */
+AU_API void au_device_park(struct au_device *dev);
+/** au_device_unpark - let them go on. Lane 0. */
+AU_API void au_device_unpark(struct au_device *dev);
+/** au_request_lane - the number of the lane that the request belongs to. */
+AU_API unsigned int au_request_lane(const struct au_request *req);
+/** au_queue_lane - the number of the lane that the queue is for. */
+AU_API unsigned int au_queue_lane(const struct au_queue *queue);
+/** au_lane_now_ms - the lane's own clock; au_now_ms() is lane 0's. On that lane. */
+AU_API uint64_t au_lane_now_ms(const struct au_lane *lane);
 
 #ifdef __cplusplus
 }

@@ -240,6 +240,22 @@ static int note_dma(struct note_parser *p, char *rest)
 	return 0;
 }
 
+/* A driver that can use several lanes has a parameter that says how many. */
+static int note_lanes(struct note_parser *p, const char *value)
+{
+	char param[96];
+	uint64_t most = 0;
+
+	if (p->note->lanes)
+		return note_bad(p, "a second 'lanes'");
+	if (!value || note_number(value, &most) || most < 2)
+		return note_bad(p, "'lanes' is a number from 2 on; without it a driver has one");
+	p->note->lanes = (uint32_t)(most < AU_LANES_MAX ? most : AU_LANES_MAX);
+	snprintf(param, sizeof(param), "uint lanes 1 1 %u threads that run the driver",
+		 p->note->lanes);
+	return note_param(p, param);
+}
+
 static int note_abi(struct note_parser *p, const char *value)
 {
 	uint64_t abi;
@@ -278,6 +294,8 @@ static int note_line(struct note_parser *p, char *line)
 		return note_retain(p, rest);
 	if (strcmp(key, "dma") == 0)
 		return note_dma(p, rest);
+	if (strcmp(key, "lanes") == 0)
+		return note_lanes(p, rest);
 	return note_bad(p, "unknown key '%.20s'", key);
 }
 
@@ -341,6 +359,8 @@ int au_note_parse(const char *text, size_t size, const char *label, struct au_no
 		text += length + 1;
 		size -= length + 1;
 	}
+	if (!note->lanes)
+		note->lanes = 1;
 	return note_complete(&p);
 }
 
@@ -350,6 +370,19 @@ const struct au_note_param *au_note_param(const struct au_note *note, const char
 		if (strcmp(note->param[i].name, name) == 0)
 			return &note->param[i];
 	return NULL;
+}
+
+unsigned int au_note_lanes(const struct au_note *note, const char *const *params,
+			   unsigned int count)
+{
+	char error[128];
+	uint64_t lanes = 1, value;
+
+	for (unsigned int i = 0; note->lanes > 1 && i < count && params && params[i]; i++)
+		if (strncmp(params[i], "lanes=", 6) == 0 &&
+		    au_note_param_check(note, params[i], &value, NULL, error, sizeof(error)))
+			lanes = value;
+	return (unsigned int)lanes;
 }
 
 int au_note_resolve(struct au_note *note, const char *const *params, unsigned int count,

@@ -18,6 +18,7 @@
 #define AU_NOTE_RETAIN_MAX (1ull << 40)
 #define AU_NOTE_DMA_MAX	   (1ull << 30)
 #define AU_PARAM_VALUE_MAX 256
+#define AU_LANES_MAX	   8 /* of a device; the status page has a place for each */
 
 enum au_match_kind { AU_MATCH_KIND_PCI, AU_MATCH_KIND_PCI_CLASS, AU_MATCH_KIND_VIRTUAL };
 
@@ -55,6 +56,7 @@ struct au_note {
 	char retain_param[32]; /* how many times that; empty: once */
 	uint32_t dma_bits;     /* 0: no DMA */
 	uint64_t dma_bytes;    /* of the arena; whole pages */
+	uint32_t lanes;	       /* the most that it can use; 1 unless it says so */
 };
 
 /**
@@ -71,6 +73,10 @@ int au_note_read_fd(int fd, const char *label, struct au_note *note, char *error
 int au_note_parse(const char *text, size_t size, const char *label, struct au_note *note,
 		  char *error, size_t error_size);
 
+/** au_note_lanes - how many lanes @params ask for; 1 when they do not, or when the driver has no
+ * such parameter. At most @count of them, or up to NULL. */
+unsigned int au_note_lanes(const struct au_note *note, const char *const *params,
+			   unsigned int count);
 /** au_note_param - the parameter of that name, or NULL. */
 const struct au_note_param *au_note_param(const struct au_note *note, const char *name);
 /**

@@ -3,10 +3,10 @@
  * DOC: The bus interface: how the framework reaches one PCI function
  *
  * A transport (vfio-user, the kernel's VFIO) fills in &struct au_bus_ops. A bus object belongs
- * to one thread at a time: the lane. An access blocks until the device has answered, at most for
- * the session's time-out. Every access can fail only one way that lasts: the function is gone.
- * Reads then give all-ones, writes vanish, @gone is set for good and @why says why, once: whoever
- * runs the device logs it.
+ * to one thread at a time: the lane, or, after au_bus_share(), the lanes. An access blocks until
+ * the device has answered, at most for the session's time-out. Every access can fail only one way
+ * that lasts: the function is gone. Reads then give all-ones, writes vanish, @gone is set for good
+ * and @why says why, once: whoever runs the device logs it.
  *
  * Errors of an access: -ENODEV: gone; -EINVAL: not inside the region; -EIO: the device refused it.
  * The values read are all-ones in each case, as they are on hardware.
@@ -140,6 +140,7 @@ struct au_bus_range {
  * @why: one line about why it is gone; empty before.
  * @loss: what the transport was told about that.
  * @address: as people write it, "vfio-user:/run/x.sock".
+ * @below: the transport, when au_bus_share() has put itself before it.
  */
 struct au_bus {
 	const struct au_bus_ops *ops;
@@ -152,6 +153,7 @@ struct au_bus {
 	char why[160];
 	enum au_bus_loss loss;
 	char address[128];
+	struct au_bus_shared *below;
 };
 
 /** au_bus_flush - send posted writes that wait. Costs one load when there are none. */
@@ -194,6 +196,13 @@ int au_bus_open(const char *address, int timeout_ms, struct au_bus_session *sess
  * from another process: it is checked. */
 int au_bus_adopt(int fds[AU_BUS_FDS], const struct au_bus_session *session, const char *address,
 		 struct au_bus **bus);
+
+/**
+ * au_bus_share - from now on several threads may use the bus, one after the other; posted writes do
+ * not wait for a flush any more. Regions that are mapped are used as ever. Before the second one
+ * comes. Return: 0 or -ENOMEM.
+ */
+int au_bus_share(struct au_bus *bus);
 
 /** au_bus_fds_close - close what is not -1, and make it so. */
 void au_bus_fds_close(int fds[AU_BUS_FDS]);

@@ -211,7 +211,7 @@ static int block_queue(struct au_block *block)
 	const struct au_queue_config config = {
 		AU_HEAD(struct au_queue_config),  .kind = AU_QUEUE_PARALLEL,
 		.depth = block->config.depth,	  .context = block->config.context,
-		.deliver = block->config.deliver,
+		.deliver = block->config.deliver, .contexts = block->config.contexts,
 	};
 
 	return au_queue_create(block->unit, &config, &block->queue);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,11 @@ static unsigned int device_bus_attend(struct auf_source *source, unsigned int bu
 	if (dev->bus->gone)
 		auf_lane_remove(dev->lane, source);
 	return 1;
+}
+
+static void device_bus_work(struct auf_work *work)
+{
+	auf_bus_check(AU_CONTAINER(work, struct au_device, bus_work));
 }
 
 static int device_join_lane(void *arg)
@@ -52,6 +58,7 @@ static int device_leave_lane(void *arg)
 	struct au_list *node;
 
 	auf_report_end(dev);
+	auf_device_hold(dev);
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
 			auf_unit_free(dev->units[i]);
@@ -64,11 +71,15 @@ static int device_leave_lane(void *arg)
 	auf_timers_free(dev);
 	auf_solo_reset(dev);
 	auf_lane_forget(dev->lane, &dev->machine.surprise);
+	auf_lane_forget(dev->lane, &dev->machine.told);
+	auf_lane_forget(dev->lane, &dev->presence.work);
+	auf_lane_forget(dev->lane, &dev->bus_work);
 	au_list_remove(&dev->bus_node);
 	if (dev->bus) {
 		auf_lane_remove(dev->lane, &dev->bus_source);
 		dev->bus->ops->close(dev->bus);
 	}
+	auf_device_let_go(dev);
 	return 0;
 }
 
@@ -79,6 +90,20 @@ static void device_free(struct au_device *dev)
 	au_os_free(dev->params);
 	au_os_free(dev->context);
 	au_os_free(dev);
+}
+
+/* How many lanes it has: what the driver can use, what is wanted, and what there is. */
+static int device_lanes(struct au_device *dev, const struct auf_device_config *config)
+{
+	unsigned int count = au_note_lanes(config->note, config->params, UINT_MAX);
+
+	if (!config->lanes || count > config->lane_count)
+		count = config->lanes && config->lane_count ? config->lane_count : 1;
+	dev->lanes[0] = dev->lane = config->lane;
+	for (unsigned int i = 1; i < count; i++)
+		dev->lanes[i] = config->lanes[i];
+	dev->lane_count = dev->lanes_used = count;
+	return count > 1 && config->bus ? au_bus_share(config->bus) : 0;
 }
 
 static int device_check(const struct auf_device_config *config, char *error, size_t error_size)
@@ -115,7 +140,6 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 		return err ? err : -ENOMEM;
 	}
 	snprintf(dev->name, sizeof(dev->name), "%s", config->name);
-	dev->lane = config->lane;
 	dev->driver = *config->driver;
 	dev->note = *config->note;
 	dev->bus = config->bus;
@@ -141,7 +165,13 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	auf_solo_init(dev);
 	auf_report_init(dev);
 	auf_machine_init(dev);
-	err = auf_params_set(dev, config->params, error, error_size);
+	auf_presence_init(dev);
+	dev->bus_work.fn = device_bus_work;
+	err = device_lanes(dev, config);
+	if (err)
+		snprintf(error, error_size, "%s: out of memory", config->name);
+	else
+		err = auf_params_set(dev, config->params, error, error_size);
 	if (!dev->state) {
 		/* It will not outlive this process, but nor will the clients. */
 		dev->state = au_os_alloc(AUF_STATE_SIZE);
@@ -204,10 +234,12 @@ void auf_device_destroy(struct au_device *dev)
 
 /* ------------------------------------------------------------ all its queues */
 
-void auf_device_sweep(struct au_device *dev, void (*fn)(struct auf_request *r, void *arg),
-		      void *arg)
+void auf_lane_sweep(struct au_device *dev, struct au_lane *lane,
+		    void (*fn)(struct auf_request *r, void *arg), void *arg)
 {
-	dev->sweeping++;
+	struct au_lane *own = lane ? lane : dev->lane;
+
+	own->sweeping++;
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++) {
 		struct au_unit *unit = dev->units[i];
 
@@ -216,13 +248,21 @@ void auf_device_sweep(struct au_device *dev, void (*fn)(struct auf_request *r, v
 		au_list_for_each (node, &unit->handles) {
 			struct auf_handle *handle = AU_CONTAINER(node, struct auf_handle, node);
 
+			if (lane && handle->lane != lane)
+				continue;
 			for (uint32_t slot = 0; slot < handle->depth; slot++)
 				if (auf_request_is(handle->slots[slot]) != REQ_FREE)
 					fn(handle->slots[slot], arg);
 		}
 	}
-	if (--dev->sweeping == 0)
-		auf_device_settle_handles(dev);
+	if (--own->sweeping == 0)
+		auf_device_settle_handles(dev, own);
+}
+
+void auf_device_sweep(struct au_device *dev, void (*fn)(struct auf_request *r, void *arg),
+		      void *arg)
+{
+	auf_lane_sweep(dev, NULL, fn, arg);
 }
 
 static void device_each_queue(struct au_device *dev, void (*fn)(struct au_queue *queue))
@@ -236,7 +276,10 @@ static void device_each_queue(struct au_device *dev, void (*fn)(struct au_queue 
 static void device_pump(struct au_queue *queue)
 {
 	queue->told = false;
-	auf_queue_pump(queue);
+	if (auf_device_many(queue->dev))
+		auf_queue_pump_later(queue);
+	else
+		auf_queue_pump(queue);
 }
 
 void auf_device_refresh(struct au_device *dev)
@@ -267,9 +310,11 @@ void auf_device_open_gate(struct au_device *dev)
 {
 	if (dev->gate)
 		return;
+	auf_device_hold(dev);
 	dev->gate = true;
 	if (dev->delivering)
 		device_deliver(dev);
+	auf_device_let_go(dev);
 }
 
 static void device_refuse(struct auf_request *r, void *arg)
@@ -318,6 +363,10 @@ void auf_bus_check(struct au_device *dev)
 {
 	if (likely(!dev->bus->gone) || dev->bus_told)
 		return;
+	if (auf_device_many(dev) && !auf_lane_current(dev->lane)) {
+		auf_lane_post(dev->lane, &dev->bus_work);
+		return;
+	}
 	dev->bus_told = true;
 	au_log(dev, AU_LOG_ERROR, "the device is gone: %s",
 	       dev->bus->why[0] ? dev->bus->why : dev->bus->address);
@@ -359,7 +408,7 @@ const char *au_device_name(const struct au_device *dev)
 
 struct au_lane *au_device_lane(struct au_device *dev, unsigned int index)
 {
-	return index == 0 ? dev->lane : NULL;
+	return index < dev->lane_count ? dev->lanes[index] : NULL;
 }
 
 uint64_t au_now_ms(struct au_device *dev)
@@ -401,7 +450,10 @@ void au_log(struct au_device *dev, enum au_log_level level, const char *fmt, ...
 	va_start(args, fmt);
 	vsnprintf(line, sizeof(line), fmt, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
 	va_end(args);
-	if (dev->lane->recorder && auf_lane_current(dev->lane))
-		au_recorder_text(dev->lane->recorder, dev->lane->index, line);
+	for (unsigned int i = 0; i < dev->lane_count; i++)
+		if (dev->lanes[i]->recorder && auf_lane_current(dev->lanes[i])) {
+			au_recorder_text(dev->lanes[i]->recorder, i, line);
+			break;
+		}
 	au_logf(level, "%s: %s", dev->name, line);
 }

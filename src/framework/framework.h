@@ -106,7 +106,10 @@ struct auf_gone {
  * @note: the module's parsed note.
  * @params: "key=value" strings, NULL-terminated; checked against @note.
  * @bus: NULL for a virtual device. The device owns it from auf_device_create() on.
- * @lane: where it runs.
+ * @lane: where it runs: its lane 0.
+ * @lanes, @lane_count: all its lanes, @lane first, each with its place as index, if there are more;
+ *	no more are used than the driver can, and the parameter "lanes" says. They are the device's
+ *	alone.
  * @recorder: status page and flight recorder, or NULL.
  * @arena, @arena_size, @arena_fd: the driver's arena for DMA, zeroed, a memfd and where it is
  *mapped; none when the driver does no DMA. They stay the caller's.
@@ -127,6 +130,8 @@ struct auf_device_config {
 	const char *const *params;
 	struct au_bus *bus;
 	struct au_lane *lane;
+	struct au_lane *const *lanes;
+	unsigned int lane_count;
 	struct au_recorder *recorder;
 	void *arena;
 	size_t arena_size;
@@ -203,6 +208,15 @@ int auf_device_report(struct au_device *dev, auf_report_fn done, void *context);
 /** auf_device_reports - whether its driver has something to say. Any thread. */
 bool auf_device_reports(const struct au_device *dev);
 
+/**
+ * auf_device_hold - park the device's other lanes between two turns: until auf_device_let_go()
+ * whatever is theirs may be used here, too. May be nested; free of charge with one lane. Lane 0.
+ */
+void auf_device_hold(struct au_device *dev);
+/** auf_device_let_go - they go on. Lane 0. */
+void auf_device_let_go(struct au_device *dev);
+/** auf_device_next_lane - where to open the next handle: the lane that has the fewest. Lane 0. */
+struct au_lane *auf_device_next_lane(struct au_device *dev);
 /** auf_device_unit - the unit with that index, or NULL. Lane. */
 struct au_unit *auf_device_unit(struct au_device *dev, unsigned int index);
 
@@ -259,6 +273,7 @@ struct auf_submit {
 /**
  * struct auf_handle_config - a handle: one client's way to one unit.
  * @depth: request slots, preallocated.
+ * @lane: where it is used, from auf_device_next_lane(); NULL: lane 0.
  * @quiet: AU_OPEN_QUIET.
  * @replaying: the handle lived in an earlier generation.
  * @dma_offset: what to add to the address of a request's data for where the device finds them.
@@ -268,6 +283,7 @@ struct auf_submit {
  */
 struct auf_handle_config {
 	uint32_t depth;
+	struct au_lane *lane;
 	bool quiet;
 	bool replaying;
 	uint64_t dma_offset;
@@ -278,7 +294,7 @@ struct auf_handle_config {
 	void *context;
 };
 
-/** auf_handle_open - open a handle on a unit. Lane. */
+/** auf_handle_open - open a handle on a unit. Lane 0. */
 int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config,
 		    struct auf_handle **out);
 /** auf_handle_context - the @context of its configuration, which is the first thing in a handle. */
@@ -287,14 +303,16 @@ static inline void *auf_handle_context(const struct auf_handle *handle)
 	return *(void *const *)(const void *)handle;
 }
 /** auf_handle_close - cancel what is outstanding and free the handle when the driver has let go of
- * its requests; @closed(context) is then called (at once when nothing is outstanding). complete()
- * and event() are not called any more. Lane. */
+ * its requests; @closed(context) is then called (at once when nothing is outstanding; with several
+ * lanes on lane 0, later, unless they are held). complete() and event() are not called any more.
+ * The handle's lane. */
 void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), void *context);
 /** auf_submit - hand a request in at @slot (< depth, must be free: -EBUSY otherwise). May complete
  * it before it returns. A refusal by class or queue is a completion, not an error of this call.
- * Lane. */
+ * The handle's lane. */
 int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit *submit);
-/** auf_cancel - ask for cancellation of the request at @slot if its tag is @tag. Lane. */
+/** auf_cancel - ask for cancellation of the request at @slot if its tag is @tag. The handle's lane.
+ */
 int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
 
 /* ----------------------------------------------------------------- classes */

@@ -10,6 +10,8 @@
  * uses it. */
 #define HANDLE_SPARE	 4u
 
+static void handle_settle_work(struct auf_work *work);
+
 static int handle_alloc(struct auf_handle *handle, bool verify)
 {
 	uint32_t count = handle->depth * (verify ? HANDLE_SPARE : 1);
@@ -48,7 +50,8 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	struct auf_handle *handle;
 	uint32_t flags;
 
-	if (config->depth == 0 || config->depth > HANDLE_DEPTH_MAX || !config->complete)
+	if (config->depth == 0 || !auf_device_has_lane(dev, config->lane) ||
+	    config->depth > HANDLE_DEPTH_MAX || !config->complete)
 		return -EINVAL;
 	if (unit->removed || dev->refusing)
 		return -ENODEV;
@@ -57,7 +60,10 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 		return -ENOMEM;
 	handle->context = config->context;
 	handle->unit = unit;
-	handle->lane = dev->lane;
+	handle->lane = config->lane ? config->lane : dev->lane;
+	handle->first = auf_queue_on(unit->first, handle->lane);
+	handle->shared = auf_device_many(dev) ? dev : NULL;
+	handle->settle.fn = handle_settle_work;
 	handle->depth = handle->open = config->depth;
 	handle->complete = config->complete;
 	handle->dma_offset = config->dma_offset;
@@ -67,6 +73,8 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 		handle_free(handle);
 		return -ENOMEM;
 	}
+	auf_device_hold(dev);
+	handle->lane->handles++;
 	au_list_add_tail(&unit->handles, &handle->node);
 	au_trace(dev->lane->recorder, dev->lane->index, handle_open, unit->index, config->depth, 0);
 	flags = (unit->handle_count++ ? 0 : AUF_OPEN_FIRST) | (config->quiet ? AUF_OPEN_QUIET : 0) |
@@ -74,6 +82,7 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	*out = handle;
 	if (unit->cls->opened)
 		unit->cls->opened(unit, handle, flags);
+	auf_device_let_go(dev);
 	return 0;
 }
 
@@ -88,6 +97,7 @@ static void handle_leave_unit(struct auf_handle *handle)
 	handle->unit = NULL;
 	au_list_remove(&handle->node);
 	unit->handle_count--;
+	handle->lane->handles--;
 	if (unit->cls->closed)
 		unit->cls->closed(unit, handle, unit->handle_count == 0);
 }
@@ -99,21 +109,46 @@ void auf_handle_settle(struct auf_handle *handle)
 
 	if (!handle->closing || handle->outstanding)
 		return;
-	if (handle->unit && handle->unit->dev->sweeping)
+	if (handle->shared) {
+		/* Its unit is the device's as a whole: when nobody is at work there. */
+		if (!handle->shared->held || handle->lane->sweeping ||
+		    handle->shared->lane->sweeping) {
+			auf_lane_post(handle->shared->lane, &handle->settle);
+			return;
+		}
+		auf_lane_forget(handle->shared->lane, &handle->settle);
+	} else if (handle->unit && handle->lane->sweeping) {
 		return; /* whoever sweeps comes back to it */
+	}
 	handle_leave_unit(handle);
 	handle_free(handle);
 	if (closed)
 		closed(context);
 }
 
-void auf_device_settle_handles(struct au_device *dev)
+static void handle_settle_work(struct auf_work *work)
 {
+	struct auf_handle *handle = AU_CONTAINER(work, struct auf_handle, settle);
+	struct au_device *dev = handle->shared;
+
+	auf_device_hold(dev);
+	auf_handle_settle(handle);
+	auf_device_let_go(dev);
+}
+
+void auf_device_settle_handles(struct au_device *dev, struct au_lane *lane)
+{
+	bool all = !auf_device_apart(dev);
+
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++) {
 		if (!dev->units[i])
 			continue;
-		au_list_for_each_safe (node, &dev->units[i]->handles)
-			auf_handle_settle(AU_CONTAINER(node, struct auf_handle, node));
+		au_list_for_each_safe (node, &dev->units[i]->handles) {
+			struct auf_handle *handle = AU_CONTAINER(node, struct auf_handle, node);
+
+			if (all || handle->lane == lane)
+				auf_handle_settle(handle);
+		}
 	}
 }
 
@@ -128,6 +163,7 @@ static void handle_let_go(struct auf_handle *handle, int status, uint32_t result
 void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), void *context)
 {
 	struct au_device *dev;
+	struct au_lane *lane;
 
 	handle->closing = true;
 	handle->open = 0;
@@ -141,19 +177,21 @@ void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), 
 		return;
 	}
 	dev = handle->unit->dev;
-	au_trace(dev->lane->recorder, dev->lane->index, handle_close, handle->unit->index,
+	lane = handle->lane;
+	au_trace(lane->recorder, lane->index, handle_close, handle->unit->index,
 		 handle->outstanding, 0);
-	dev->sweeping++;
+	lane->sweeping++;
 	for (uint32_t i = 0; i < handle->depth; i++)
 		auf_request_cancel(handle->slots[i], -AU_ECANCELED);
-	if (--dev->sweeping == 0)
-		auf_device_settle_handles(dev);
+	if (--lane->sweeping == 0)
+		auf_device_settle_handles(dev, lane);
 }
 
 /* Its unit goes away; nothing of it is outstanding any more. */
 void auf_handle_orphan(struct auf_handle *handle)
 {
 	handle->unit->handle_count--;
+	handle->lane->handles--;
 	handle->unit = NULL;
 	handle->open = 0;
 	au_list_remove(&handle->node);
@@ -196,7 +234,7 @@ static int __attribute__((noinline))
 handle_submit_slow(struct auf_handle *handle, struct auf_request *r, const struct auf_submit *s)
 {
 	struct au_unit *unit = handle->unit;
-	struct au_queue *queue = auf_unit_queue(unit, s->op);
+	struct au_queue *queue = auf_queue_on(auf_unit_queue(unit, s->op), handle->lane);
 
 	if (auf_request_is(r) != REQ_FREE)
 		return -EBUSY;
@@ -237,7 +275,7 @@ int auf_submit(struct auf_handle *handle, uint32_t slot, const struct auf_submit
 	if (unlikely(!r))
 		return handle_submit_slow(handle, handle->slots[slot], s);
 	handle_fill(handle, r, s);
-	auf_queue_accept(handle->unit->first, r);
+	auf_queue_accept(handle->first, r);
 	return 0;
 }
 

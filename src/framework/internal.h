@@ -2,12 +2,15 @@
 /**
  * DOC: The framework, inside
  *
- * lane.c, lane_thread.c, wheel.c, timer.c: who runs what when. machine.c: a device's way up and
- * down. device.c, unit.c, param.c, regs.c, irq*.c, poller.c, dma.c: what a device has. handle.c,
- * queue.c, request.c, cancel.c, solo.c: the way of a request. verify.c: the rules.
+ * lane.c, lane_thread.c, lanes.c, wheel.c, timer.c: who runs what when. machine.c: a device's way
+ * up and down. device.c, unit.c, param.c, regs.c, irq*.c, poller.c, dma.c: what a device has.
+ * handle.c, queue.c, request.c, cancel.c, solo.c: the way of a request. verify.c: the rules.
  *
  * Everything of a device is used on its lane only, and so needs no locks and no atomics; what other
- * threads may call says so.
+ * threads may call says so. Where a device has several lanes, its queues, handles, requests,
+ * timers, interrupts and pollers belong to one each, and are used there; what belongs to the device
+ * as a whole is changed on lane 0 while the others are parked, so that all may read it. See
+ * lanes.c.
  */
 #ifndef AU_FRAMEWORK_INTERNAL_H
 #define AU_FRAMEWORK_INTERNAL_H
@@ -43,13 +46,19 @@ struct auf_work {
 	void (*fn)(struct auf_work *work);
 };
 
-#define LANE_WHEEL 256u /* buckets of 1 ms */
+#define LANE_WHEEL  256u /* buckets of 1 ms */
 
 /* au_lane.attention */
-#define LANE_WAKE  1u
-#define LANE_WORK  2u
-#define LANE_BEAT  4u
-#define LANE_LEAVE 8u
+#define LANE_WAKE   1u
+#define LANE_WORK   2u
+#define LANE_BEAT   4u
+#define LANE_LEAVE  8u
+#define LANE_PARK   16u
+
+/* au_lane.park */
+#define PARK_NONE   0u
+#define PARK_WANTED 1u
+#define PARK_PARKED 2u
 
 struct au_lane {
 	/* the hot part */
@@ -82,6 +91,11 @@ struct au_lane {
 	int wait_set, wake_fd, timer_fd;
 	uint64_t timer_ms; /* what timer_fd is set to; 0: not */
 
+	unsigned int sweeping; /* its handles must not be freed */
+	bool in_isr;
+	unsigned int handles;  /* open on it; lane 0 */
+	_Atomic uint32_t park; /* PARK_* */
+
 	struct au_os_thread *thread;
 	_Atomic uintptr_t thread_id;
 	struct {
@@ -108,6 +122,10 @@ void auf_lane_post(struct au_lane *lane, struct auf_work *work);
 unsigned int auf_lane_work(struct au_lane *lane);
 /** auf_lane_forget - drop work that was posted, before it is freed. Lane. */
 void auf_lane_forget(struct au_lane *lane, struct auf_work *work);
+/** auf_lane_ask - set @what in the lane's attention, and wake it. Any thread. */
+void auf_lane_ask(struct au_lane *lane, uint32_t what);
+/** auf_lane_park - between two turns: wait while somebody wants the lane parked. */
+void auf_lane_park(struct au_lane *lane);
 
 /** auf_wheel_init - an empty wheel. */
 void auf_wheel_init(struct au_lane *lane);
@@ -184,7 +202,8 @@ struct auf_handle {
 	auf_complete_fn complete; /* config.complete, until it is closed */
 	uint64_t dma_offset;
 	struct au_lane *lane;
-	struct au_unit *unit; /* NULL: the unit has gone */
+	struct au_unit *unit;	/* NULL: the unit has gone */
+	struct au_queue *first; /* the unit's, for this lane */
 
 	uint32_t outstanding; /* while closing */
 	struct auf_handle_config config;
@@ -194,12 +213,14 @@ struct auf_handle {
 	bool closing;
 	void (*closed)(void *context);
 	void *closed_context;
+	struct au_device *shared; /* its device, if that has several lanes */
+	struct auf_work settle;	  /* on lane 0 of that */
 };
 
 /** auf_handle_settle - finish closing when nothing is outstanding any more. */
 void auf_handle_settle(struct auf_handle *handle);
-/** auf_device_settle_handles - the same for all handles of a device. */
-void auf_device_settle_handles(struct au_device *dev);
+/** auf_device_settle_handles - the same for all handles of a device that are @lane's. */
+void auf_device_settle_handles(struct au_device *dev, struct au_lane *lane);
 /** auf_handle_recycle - verifier: put a used request to the end of the spare ones. */
 void auf_handle_recycle(struct auf_request *r);
 /** auf_handle_orphan - its unit goes away. */
@@ -230,6 +251,9 @@ struct au_queue {
 	struct au_list waiting;
 	struct au_unit *unit;
 	struct au_device *dev;
+	struct au_lane *lane;
+	struct au_queue *
+		*peers; /* with several lanes: the queue of each; lane 0's is freed with it */
 	enum au_queue_state state;
 	bool requeued; /* deliver it later, not in this loop */
 	struct auf_work later;
@@ -352,6 +376,12 @@ static inline struct au_queue *auf_unit_queue(const struct au_unit *unit, uint16
 	return unit->first;
 }
 
+/** auf_queue_on - the queue's like on @lane. */
+static inline struct au_queue *auf_queue_on(struct au_queue *queue, const struct au_lane *lane)
+{
+	return likely(!queue || !queue->peers) ? queue : queue->peers[lane->index];
+}
+
 /** auf_unit_reaches - whether a plain request needs no look by the class. */
 static inline bool auf_unit_reaches(const struct au_unit *unit, uint64_t at, uint32_t length)
 {
@@ -415,6 +445,7 @@ struct auf_machine {
 	unsigned int steps;
 	struct auf_step history[MACHINE_HISTORY];
 	struct auf_work surprise;
+	struct auf_work told; /* of it, by another lane */
 };
 
 struct auf_param {
@@ -443,6 +474,7 @@ struct au_irq {
 	struct au_irq_config config;
 	bool pending; /* the dpc is to run */
 	bool in_dpc;
+	struct au_lane *lane;
 	struct auf_source source; /* of a message */
 	struct au_list node;
 	struct auf_work kick;
@@ -484,21 +516,25 @@ void auf_report_init(struct au_device *dev);
 void auf_report_end(struct au_device *dev);
 
 struct au_device {
-	struct au_lane *lane;
+	struct au_lane *lane; /* lane 0 */
 	void *context;
 	bool delivering; /* the machine lets queues deliver */
 	bool gate;	 /* replay is over */
 	bool refusing;	 /* going down: nothing new */
 	bool verify;
-	bool in_isr;
 	bool timers_open;
+	struct au_lane *lanes[AU_LANES_MAX]; /* from lane 0 on */
+	unsigned int lane_count;
+	unsigned int lanes_used; /* handles are opened on these only */
+	unsigned int held;	 /* the others are parked, so often; read with care */
 	struct {
 		enum auf_solo_phase phase;
 		struct auf_request *request;
 		struct au_queue *queue;
 		struct auf_timeout timeout;
+		struct auf_work work;
+		_Atomic bool ended; /* the request has left: lane 0 is to look */
 	} solo;
-	unsigned int sweeping; /* handles must not be freed */
 
 	char name[64];
 	struct au_driver driver;
@@ -508,8 +544,10 @@ struct au_device {
 	struct auf_source bus_source;
 	struct au_list bus_node; /* in lane->buses */
 	bool bus_told;
+	struct auf_work bus_work; /* auf_bus_check(), for other lanes */
 	struct {
 		struct auf_timeout timeout;
+		struct auf_work work; /* auf_presence_suspect(), for other lanes */
 		uint64_t looked_ms;
 		bool looking;
 	} presence;
@@ -546,9 +584,26 @@ void auf_notify(struct au_device *dev, enum auf_notice what, void *object);
 void auf_device_open_queues(struct au_device *dev);
 /** auf_device_close_queues - the machine: nothing is delivered or accepted any more. */
 void auf_device_close_queues(struct au_device *dev);
-/** auf_device_sweep - call @fn for each request that is not free. */
+/** auf_device_sweep - call @fn for each request that is not free. With several lanes: held. */
 void auf_device_sweep(struct au_device *dev, void (*fn)(struct auf_request *r, void *arg),
 		      void *arg);
+/** auf_lane_sweep - the same for what is @lane's; NULL: all of it. */
+void auf_lane_sweep(struct au_device *dev, struct au_lane *lane,
+		    void (*fn)(struct auf_request *r, void *arg), void *arg);
+/** auf_device_has_lane - whether @lane is one of its lanes, or NULL. */
+bool auf_device_has_lane(const struct au_device *dev, const struct au_lane *lane);
+/** auf_device_many - whether the device has more than one lane. */
+static inline bool auf_device_many(const struct au_device *dev)
+{
+	return unlikely(dev->lane_count > 1);
+}
+/** auf_device_apart - whether others may run beside this: many lanes, and they are not parked. */
+static inline bool auf_device_apart(const struct au_device *dev)
+{
+	return auf_device_many(dev) && !dev->held;
+}
+/** auf_queue_pump_later - let a queue deliver on its own lane. */
+void auf_queue_pump_later(struct au_queue *queue);
 /** auf_device_refresh - all queues: whether they deliver; then let them. */
 void auf_device_refresh(struct au_device *dev);
 
@@ -601,6 +656,8 @@ void auf_dma_free(struct au_device *dev);
 
 /** auf_presence_start - the device is up: look now and then whether it is still there. */
 void auf_presence_start(struct au_device *dev);
+/** auf_presence_init - nobody looks yet. */
+void auf_presence_init(struct au_device *dev);
 /** auf_presence_stop - it goes down. */
 void auf_presence_stop(struct au_device *dev);
 /** auf_presence_suspect - a register read all-ones: look at once, but not all the time. */
@@ -620,24 +677,25 @@ int auf_params_set(struct au_device *dev, const char *const *params, char *error
 /* --------------------------------------------------------------- verifier */
 
 /* X(name, rule): what the driver has to do, as docs and messages have it */
-#define AUF_RULES(X)                                                                           \
-	X(double_completion, "double-completion", "a request is completed once")               \
-	X(unowned_completion, "unowned-completion", "only its owner completes a request")      \
-	X(use_after_completion, "use-after-completion", "a completed request is not touched")  \
-	X(completion_cancelable, "completion-while-cancelable",                                \
-	  "au_request_clear_cancelable() comes before completion, requeue and forward")        \
-	X(completion_in_isr, "completion-in-isr", "isr() only latches; dpc() completes")       \
-	X(cancelable_twice, "cancelable-twice", "a request is made cancelable once at a time") \
-	X(clear_unmatched, "unmatched-clear",                                                  \
-	  "au_request_clear_cancelable() follows au_request_set_cancelable()")                 \
-	X(canceled_polled, "poll-while-cancelable",                                            \
-	  "au_request_is_canceled() is for requests that are not cancelable")                  \
-	X(foreign_queue, "foreign-queue", "a request stays with the queues of its unit")       \
-	X(request_leaked, "request-leaked",                                                    \
-	  "the driver owns no request any more when d0_exit() returns")                        \
-	X(register_outside, "register-outside", "accesses stay within their window")           \
-	X(dma_free, "dma-free", "au_dma_free() gets what au_dma_alloc() gave, once")           \
-	X(create_late, "create-outside-prepare", "queues and interrupts are made in prepare()")
+#define AUF_RULES(X)                                                                            \
+	X(double_completion, "double-completion", "a request is completed once")                \
+	X(unowned_completion, "unowned-completion", "only its owner completes a request")       \
+	X(use_after_completion, "use-after-completion", "a completed request is not touched")   \
+	X(completion_cancelable, "completion-while-cancelable",                                 \
+	  "au_request_clear_cancelable() comes before completion, requeue and forward")         \
+	X(completion_in_isr, "completion-in-isr", "isr() only latches; dpc() completes")        \
+	X(cancelable_twice, "cancelable-twice", "a request is made cancelable once at a time")  \
+	X(clear_unmatched, "unmatched-clear",                                                   \
+	  "au_request_clear_cancelable() follows au_request_set_cancelable()")                  \
+	X(canceled_polled, "poll-while-cancelable",                                             \
+	  "au_request_is_canceled() is for requests that are not cancelable")                   \
+	X(foreign_queue, "foreign-queue", "a request stays with the queues of its unit")        \
+	X(request_leaked, "request-leaked",                                                     \
+	  "the driver owns no request any more when d0_exit() returns")                         \
+	X(register_outside, "register-outside", "accesses stay within their window")            \
+	X(dma_free, "dma-free", "au_dma_free() gets what au_dma_alloc() gave, once")            \
+	X(create_late, "create-outside-prepare", "queues and interrupts are made in prepare()") \
+	X(wrong_lane, "wrong-lane", "a request is used on its own lane")
 
 enum auf_rule {
 #define AUF_RULE_ENUM(name, text, help) RULE_##name,

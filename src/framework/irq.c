@@ -21,7 +21,7 @@ void auf_irq_dpc(struct au_irq *irq)
 	}
 	irq->in_dpc = false;
 	if (irq->pending)
-		auf_lane_post(irq->dev->lane, &irq->kick);
+		auf_lane_post(irq->lane, &irq->kick);
 }
 
 static void irq_kicked(struct auf_work *work)
@@ -67,6 +67,12 @@ int au_irq_create(struct au_device *dev, const struct au_irq_config *given, stru
 		au_log(dev, AU_LOG_ERROR, "au_irq_create: it needs a dpc()");
 		return -AU_EINVAL;
 	}
+	if (!auf_device_has_lane(dev, config.lane) ||
+	    (dev->irq_mode == AU_BUS_INTX && config.lane && config.lane != dev->lane)) {
+		au_log(dev, AU_LOG_ERROR,
+		       "au_irq_create: the lane is none of the device, or not the one of its line");
+		return -AU_EINVAL;
+	}
 	if (config.vector >= au_irq_count(dev)) {
 		au_log(dev, AU_LOG_ERROR, "au_irq_create: no vector %u: the device has %u",
 		       config.vector, au_irq_count(dev));
@@ -81,6 +87,7 @@ int au_irq_create(struct au_device *dev, const struct au_irq_config *given, stru
 		return -AU_ENOMEM;
 	irq->dev = dev;
 	irq->config = config;
+	irq->lane = config.lane ? config.lane : dev->lane;
 	irq->kick.fn = irq_kicked;
 	irq->source.fd = -1;
 	au_list_add_tail(&dev->irqs, &irq->node);
@@ -96,8 +103,8 @@ void *au_irq_context(const struct au_irq *irq)
 void au_irq_kick(struct au_irq *irq)
 {
 	irq->pending = true;
-	if (!irq->in_dpc && !irq->dev->in_isr)
-		auf_lane_post(irq->dev->lane, &irq->kick);
+	if (!irq->in_dpc && !irq->lane->in_isr)
+		auf_lane_post(irq->lane, &irq->kick);
 }
 
 int auf_irq_ready(struct au_device *dev)
@@ -155,7 +162,7 @@ void auf_irq_free(struct au_device *dev)
 	while ((node = au_list_pop(&dev->irqs))) {
 		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
 
-		auf_lane_forget(dev->lane, &irq->kick);
+		auf_lane_forget(irq->lane, &irq->kick);
 		au_os_free(irq);
 	}
 }

@@ -22,10 +22,10 @@ static bool irq_serve(struct au_device *dev)
 	au_list_for_each (node, &dev->irqs) {
 		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
 
-		dev->in_isr = true;
+		dev->lane->in_isr = true;
 		if (!irq->config.isr || irq->config.isr(irq))
 			irq->pending = true;
-		dev->in_isr = false;
+		dev->lane->in_isr = false;
 		claimed |= irq->pending;
 	}
 	au_list_for_each (node, &dev->irqs)

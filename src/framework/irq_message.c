@@ -11,15 +11,15 @@
 static unsigned int message_arrived(struct auf_source *source, unsigned int budget)
 {
 	struct au_irq *irq = AU_CONTAINER(source, struct au_irq, source);
-	struct au_device *dev = irq->dev;
+	struct au_lane *lane = irq->lane;
 
 	if (!au_os_wake_clear(source->fd))
 		return 0;
-	dev->in_isr = true;
+	lane->in_isr = true;
 	if (!irq->config.isr || irq->config.isr(irq))
 		irq->pending = true;
-	dev->in_isr = false;
-	au_trace(dev->lane->recorder, dev->lane->index, irq, irq->config.vector, irq->pending, 0);
+	lane->in_isr = false;
+	au_trace(lane->recorder, lane->index, irq, irq->config.vector, irq->pending, 0);
 	auf_irq_dpc(irq);
 	return 1;
 }
@@ -64,10 +64,12 @@ int auf_irq_messages_connect(struct au_device *dev)
 {
 	int err = 0;
 
-	au_list_for_each (node, &dev->irqs)
+	au_list_for_each (node, &dev->irqs) {
+		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
+
 		if (!err)
-			err = auf_lane_add(dev->lane,
-					   &AU_CONTAINER(node, struct au_irq, node)->source);
+			err = auf_lane_add(irq->lane, &irq->source);
+	}
 	return err;
 }
 
@@ -78,7 +80,7 @@ void auf_irq_messages_disconnect(struct au_device *dev)
 	au_list_for_each (node, &dev->irqs) {
 		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
 
-		auf_lane_remove(dev->lane, &irq->source);
+		auf_lane_remove(irq->lane, &irq->source);
 		if (irq->source.fd >= 0)
 			au_os_close(irq->source.fd);
 		irq->source.fd = -1;

@@ -75,6 +75,8 @@ static unsigned int lane_attend(struct au_lane *lane)
 	/* Who asked to leave is the last to be forgotten. */
 	if (what & LANE_LEAVE)
 		atomic_fetch_or(&lane->attention, LANE_LEAVE);
+	if (what & LANE_PARK)
+		auf_lane_park(lane);
 	return (what & LANE_WORK) ? auf_lane_work(lane) : (what & LANE_WAKE) ? 1 : 0;
 }
 
@@ -149,7 +151,7 @@ void auf_lane_unsettle(struct au_lane *lane)
 	lane_disarm(lane->sources, NULL);
 }
 
-static void lane_ask(struct au_lane *lane, uint32_t what)
+void auf_lane_ask(struct au_lane *lane, uint32_t what)
 {
 	atomic_fetch_or(&lane->attention, what);
 	if (atomic_load(&lane->sleeping) && atomic_exchange(&lane->sleeping, 0))
@@ -158,13 +160,13 @@ static void lane_ask(struct au_lane *lane, uint32_t what)
 
 void auf_lane_wake(struct au_lane *lane)
 {
-	lane_ask(lane, LANE_WAKE);
+	auf_lane_ask(lane, LANE_WAKE);
 }
 
 void auf_lane_beat(struct au_lane *lane, uint32_t seq)
 {
 	atomic_store(&lane->beat, seq);
-	lane_ask(lane, LANE_BEAT);
+	auf_lane_ask(lane, LANE_BEAT);
 }
 
 /* --------------------------------------------------------------------- work */
@@ -179,7 +181,7 @@ void auf_lane_post(struct au_lane *lane, struct auf_work *work)
 	do {
 		work->next = head;
 	} while (!atomic_compare_exchange_weak(&lane->work, &head, work));
-	lane_ask(lane, LANE_WORK);
+	auf_lane_ask(lane, LANE_WORK);
 }
 
 /* Move what was posted to the lane's own list, oldest first. */
@@ -422,7 +424,7 @@ void auf_lane_destroy(struct au_lane *lane)
 	if (!lane)
 		return;
 	if (lane->thread) {
-		lane_ask(lane, LANE_LEAVE);
+		auf_lane_ask(lane, LANE_LEAVE);
 		au_os_thread_join(lane->thread);
 	}
 	lane_free(lane);

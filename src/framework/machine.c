@@ -208,6 +208,7 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
 	struct auf_machine *m = &dev->machine;
 	unsigned int state = atomic_load(&m->state), next;
 
+	auf_device_hold(dev);
 	m->running = true;
 	while ((next = machine_table[state][event])) {
 		next--;
@@ -235,6 +236,7 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
 			event = EVENT_DONE;
 	}
 	m->running = false;
+	auf_device_let_go(dev);
 	if (m->gone && state == STATE_RUNNING)
 		auf_lane_post(dev->lane, &m->surprise);
 }
@@ -258,6 +260,10 @@ int auf_machine_event(struct au_device *dev, enum auf_machine_event event)
 	struct auf_gone gone;
 
 	if (event == EVENT_SURPRISE) {
+		if (auf_device_many(dev) && !auf_lane_current(dev->lane)) {
+			auf_lane_post(dev->lane, &m->told);
+			return 0;
+		}
 		if (m->gone)
 			return 0;
 		m->gone = true;
@@ -291,9 +297,17 @@ static void machine_surprise(struct auf_work *work)
 			au_unit_event(dev->units[i], AU_EVENT_GONE, 1, gone.reason, 0);
 }
 
+static void machine_told(struct auf_work *work)
+{
+	struct auf_machine *m = AU_CONTAINER(work, struct auf_machine, told);
+
+	auf_machine_event(AU_CONTAINER(m, struct au_device, machine), EVENT_SURPRISE);
+}
+
 void auf_machine_init(struct au_device *dev)
 {
 	dev->machine.surprise.fn = machine_surprise;
+	dev->machine.told.fn = machine_told;
 	dev->machine.to = AU_POWER_OFF;
 }
 

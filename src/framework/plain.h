@@ -69,7 +69,7 @@ static inline void auf_plain_go(const struct auf_handle *handle, struct auf_requ
 				uint64_t what, uint64_t arg0, uint64_t arg1, void *data,
 				uint64_t tag, struct auf_progress *progress, uint32_t mark)
 {
-	struct au_queue *queue = handle->unit->first;
+	struct au_queue *queue = handle->first;
 
 	auf_plain_fill(handle, r, what, arg0, arg1, data, tag, progress);
 	/* The mark last: until then the words are about the slot's request before. */

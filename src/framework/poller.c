@@ -7,6 +7,7 @@
 struct au_poller {
 	struct auf_source source;
 	struct au_poller_config config;
+	struct au_lane *lane;
 	struct au_list node;
 };
 
@@ -38,14 +39,16 @@ int au_poller_create(struct au_device *dev, const struct au_poller_config *given
 	err = auf_take(dev, &au_abi_poller_config, &config, given);
 	if (err)
 		return err;
-	if (!config.poll) {
-		au_log(dev, AU_LOG_ERROR, "au_poller_create: it needs a poll()");
+	if (!config.poll || !auf_device_has_lane(dev, config.lane)) {
+		au_log(dev, AU_LOG_ERROR,
+		       "au_poller_create: it needs a poll(), on a lane of the device");
 		return -AU_EINVAL;
 	}
 	poller = au_os_alloc(sizeof(*poller));
 	if (!poller)
 		return -AU_ENOMEM;
 	poller->config = config;
+	poller->lane = config.lane ? config.lane : dev->lane;
 	poller->source.fd = -1;
 	poller->source.poll = poller_poll;
 	poller->source.arm = config.idle ? poller_idle : NULL;
@@ -58,17 +61,22 @@ int auf_pollers_start(struct au_device *dev)
 {
 	int err = 0;
 
-	au_list_for_each (node, &dev->pollers)
+	au_list_for_each (node, &dev->pollers) {
+		struct au_poller *poller = AU_CONTAINER(node, struct au_poller, node);
+
 		if (!err)
-			err = auf_lane_add(dev->lane,
-					   &AU_CONTAINER(node, struct au_poller, node)->source);
+			err = auf_lane_add(poller->lane, &poller->source);
+	}
 	return err;
 }
 
 void auf_pollers_stop(struct au_device *dev)
 {
-	au_list_for_each (node, &dev->pollers)
-		auf_lane_remove(dev->lane, &AU_CONTAINER(node, struct au_poller, node)->source);
+	au_list_for_each (node, &dev->pollers) {
+		struct au_poller *poller = AU_CONTAINER(node, struct au_poller, node);
+
+		auf_lane_remove(poller->lane, &poller->source);
+	}
 }
 
 void auf_pollers_free(struct au_device *dev)

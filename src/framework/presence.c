@@ -34,23 +34,33 @@ static void presence_waits(struct auf_request *r, void *waiting)
 	*(bool *)waiting = true;
 }
 
+static bool presence_open(const struct au_device *dev)
+{
+	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
+		if (dev->units[i] && dev->units[i]->handle_count)
+			return true;
+	return false;
+}
+
 static void presence_due(struct auf_timeout *timeout)
 {
 	struct au_device *dev = AU_CONTAINER(timeout, struct au_device, presence.timeout);
 	bool waiting = false;
 
 	auf_timeout_set(dev->lane, timeout, PRESENCE_MS);
-	auf_device_sweep(dev, presence_waits, &waiting);
+	if (presence_open(dev)) {
+		auf_device_hold(dev);
+		auf_device_sweep(dev, presence_waits, &waiting);
+		auf_device_let_go(dev);
+	}
 	if (waiting)
 		presence_look(dev);
 }
 
 void auf_presence_start(struct au_device *dev)
 {
-	if (!dev->bus)
-		return;
-	dev->presence.timeout.fn = presence_due;
-	auf_timeout_set(dev->lane, &dev->presence.timeout, PRESENCE_MS);
+	if (dev->bus)
+		auf_timeout_set(dev->lane, &dev->presence.timeout, PRESENCE_MS);
 }
 
 void auf_presence_stop(struct au_device *dev)
@@ -58,8 +68,21 @@ void auf_presence_stop(struct au_device *dev)
 	auf_timeout_clear(dev->lane, &dev->presence.timeout);
 }
 
+static void presence_work(struct auf_work *work)
+{
+	auf_presence_suspect(AU_CONTAINER(work, struct au_device, presence.work));
+}
+
+void auf_presence_init(struct au_device *dev)
+{
+	dev->presence.timeout.fn = presence_due;
+	dev->presence.work.fn = presence_work;
+}
+
 void auf_presence_suspect(struct au_device *dev)
 {
-	if (dev->lane->now_ms - dev->presence.looked_ms >= PRESENCE_SUSPECT_MS)
+	if (auf_device_many(dev) && !auf_lane_current(dev->lane))
+		auf_lane_post(dev->lane, &dev->presence.work);
+	else if (dev->lane->now_ms - dev->presence.looked_ms >= PRESENCE_SUSPECT_MS)
 		presence_look(dev);
 }

@@ -66,7 +66,12 @@ void auf_queue_pump(struct au_queue *queue)
 	}
 	/* A sender that sends again from each completion must not hold the lane. */
 	if (queue->waits && queue->owned < queue->bound && auf_queue_open(queue))
-		auf_lane_post(queue->dev->lane, &queue->later);
+		auf_queue_pump_later(queue);
+}
+
+void auf_queue_pump_later(struct au_queue *queue)
+{
+	auf_lane_post(queue->lane, &queue->later);
 }
 
 /* A change of state is done when the driver owns nothing of the queue, and a drain is empty. */
@@ -148,7 +153,7 @@ enum au_queue_state au_queue_state(const struct au_queue *queue)
 
 int au_queue_set_state(struct au_queue *queue, enum au_queue_state state)
 {
-	struct au_lane *lane = queue->dev->lane;
+	struct au_lane *lane = queue->lane;
 
 	if ((unsigned int)state > AU_QUEUE_PURGED)
 		return -AU_EINVAL;
@@ -165,7 +170,8 @@ int au_queue_set_state(struct au_queue *queue, enum au_queue_state state)
 	}
 	queue->special |= QUEUE_SETTLE;
 	if (state == AU_QUEUE_PURGED)
-		auf_device_sweep(queue->dev, queue_purge_one, queue);
+		auf_lane_sweep(queue->dev, auf_device_many(queue->dev) ? lane : NULL,
+			       queue_purge_one, queue);
 	queue_settle(queue);
 	return 0;
 }
@@ -181,11 +187,80 @@ static void queue_later(struct auf_work *work)
 	auf_queue_pump(queue);
 }
 
+static struct au_queue *queue_new(struct au_unit *unit, const struct au_queue_config *config,
+				  unsigned int lane)
+{
+	struct au_queue *queue = au_os_alloc(sizeof(*queue));
+
+	if (!queue)
+		return NULL;
+	queue->config = *config;
+	if (config->contexts)
+		queue->config.context = config->contexts[lane];
+	queue->config.contexts = NULL;
+	queue->deliver = config->deliver;
+	queue->unit = unit;
+	queue->dev = unit->dev;
+	queue->lane = unit->dev->lanes[lane];
+	queue->state = AU_QUEUE_READY;
+	queue->later.fn = queue_later;
+	queue->bound = config->kind == AU_QUEUE_SEQUENTIAL ? 1
+		       : config->kind == AU_QUEUE_MANUAL   ? 0
+		       : config->depth			   ? config->depth
+							   : UINT32_MAX;
+	au_list_init(&queue->waiting);
+	return queue;
+}
+
+/* One for each lane. Return: lane 0's; NULL: no memory. */
+static struct au_queue *queue_new_peers(struct au_unit *unit, const struct au_queue_config *config)
+{
+	unsigned int count = unit->dev->lane_count;
+	struct au_queue **peers = au_os_alloc(count * sizeof(struct au_queue *));
+	bool whole = peers != NULL;
+
+	for (unsigned int i = 0; i < count && whole; i++) {
+		peers[i] = queue_new(unit, config, i);
+		whole = peers[i] != NULL;
+		if (whole)
+			peers[i]->peers = peers;
+	}
+	if (whole)
+		return peers[0];
+	for (unsigned int i = 0; i < count && peers; i++)
+		au_os_free(peers[i]);
+	au_os_free(peers);
+	return NULL;
+}
+
+static int queue_add(struct au_unit *unit, const struct au_queue_config *config,
+		     struct au_queue **out)
+{
+	struct au_device *dev = unit->dev;
+	struct au_queue *queue =
+		auf_device_many(dev) ? queue_new_peers(unit, config) : queue_new(unit, config, 0);
+
+	if (!queue)
+		return -AU_ENOMEM;
+	auf_device_hold(dev);
+	for (unsigned int i = 0; i < dev->lane_count; i++) {
+		struct au_queue *peer = auf_queue_on(queue, dev->lanes[i]);
+
+		au_list_add_tail(&unit->queues, &peer->node);
+		auf_queue_refresh(peer);
+	}
+	if (!unit->first)
+		unit->first = queue;
+	auf_unit_refresh(unit);
+	auf_device_let_go(dev);
+	*out = queue;
+	return 0;
+}
+
 int au_queue_create(struct au_unit *unit, const struct au_queue_config *given,
 		    struct au_queue **out)
 {
 	struct au_queue_config config;
-	struct au_queue *queue;
 	int err = auf_take(unit->dev, &au_abi_queue_config, &config, given);
 
 	if (err)
@@ -196,27 +271,7 @@ int au_queue_create(struct au_unit *unit, const struct au_queue_config *given,
 		       "au_queue_create: incomplete configuration (kind, deliver)");
 		return -AU_EINVAL;
 	}
-	queue = au_os_alloc(sizeof(*queue));
-	if (!queue)
-		return -AU_ENOMEM;
-	queue->config = config;
-	queue->deliver = config.deliver;
-	queue->unit = unit;
-	queue->dev = unit->dev;
-	queue->state = AU_QUEUE_READY;
-	queue->later.fn = queue_later;
-	queue->bound = config.kind == AU_QUEUE_SEQUENTIAL ? 1
-		       : config.kind == AU_QUEUE_MANUAL	  ? 0
-		       : config.depth			  ? config.depth
-							  : UINT32_MAX;
-	au_list_init(&queue->waiting);
-	au_list_add_tail(&unit->queues, &queue->node);
-	if (!unit->first)
-		unit->first = queue;
-	auf_unit_refresh(unit);
-	auf_queue_refresh(queue);
-	*out = queue;
-	return 0;
+	return queue_add(unit, &config, out);
 }
 
 int au_queue_route(struct au_queue *queue, uint16_t op)
@@ -228,13 +283,20 @@ int au_queue_route(struct au_queue *queue, uint16_t op)
 			return -AU_EBUSY;
 	if (unit->route_count == UNIT_ROUTES)
 		return -AU_ENOSPC;
+	auf_device_hold(unit->dev);
 	unit->route[unit->route_count].op = op;
 	unit->route[unit->route_count++].queue = queue;
 	auf_unit_refresh(unit);
+	auf_device_let_go(unit->dev);
 	return 0;
 }
 
 void *au_queue_context(const struct au_queue *queue)
 {
 	return queue->config.context;
+}
+
+unsigned int au_queue_lane(const struct au_queue *queue)
+{
+	return queue->lane->index;
 }

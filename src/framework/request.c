@@ -40,6 +40,7 @@ request_finish_slow(struct auf_request *r, int status, uint32_t result, uint16_t
 	bool solo = r->word & REQ_SOLO;
 	struct auf_handle *handle = r->handle;
 	struct au_device *dev = handle->unit->dev;
+	struct au_lane *lane = handle->lane;
 
 	if (status == -AU_ECANCELED && r->cancel_status)
 		status = r->cancel_status;
@@ -47,7 +48,7 @@ request_finish_slow(struct auf_request *r, int status, uint32_t result, uint16_t
 	r->word = REQ_FREE | (r->word & (REQ_CANCELED | REQ_VERIFIED | REQ_SOLO | REQ_PARKED));
 	if (owned && queue)
 		queue->owned--;
-	dev->sweeping++;
+	lane->sweeping++;
 	/* The slot is the sender's again before it hears of it: recycle first. */
 	if (verified)
 		auf_handle_recycle(r);
@@ -59,13 +60,23 @@ request_finish_slow(struct auf_request *r, int status, uint32_t result, uint16_t
 		auf_solo_left(dev, r);
 	if (queue)
 		auf_queue_left(queue);
-	if (--dev->sweeping == 0)
-		auf_device_settle_handles(dev);
+	if (--lane->sweeping == 0)
+		auf_device_settle_handles(dev, lane);
 }
 
 void auf_request_finish(struct auf_request *r, int status, uint32_t result, uint16_t device_status)
 {
 	request_finish_slow(r, status, result, device_status);
+}
+
+/* Whether this is neither its lane, nor lane 0 while that is parked. */
+static bool request_elsewhere(const struct auf_request *r)
+{
+	const struct au_device *dev = r->handle->unit->dev;
+
+	if (!auf_device_many(dev) || auf_lane_current(r->handle->lane))
+		return false;
+	return !auf_lane_current(dev->lane) || !dev->held;
 }
 
 /* A completion that is not ordinary, or not in order: then it goes on as far as it can. */
@@ -82,8 +93,10 @@ request_complete_odd(struct auf_request *r, int status, uint32_t result, uint16_
 		auf_violation(r->handle->unit->dev, RULE_unowned_completion, r);
 		return;
 	}
-	if (r->handle->unit->dev->in_isr)
+	if (r->handle->lane->in_isr)
 		auf_violation(r->handle->unit->dev, RULE_completion_in_isr, r);
+	if (request_elsewhere(r))
+		auf_violation(r->handle->unit->dev, RULE_wrong_lane, r);
 	if (r->word & REQ_CANCELABLE) {
 		auf_violation(r->handle->unit->dev, RULE_completion_cancelable, r);
 		r->word &= ~REQ_CANCELABLE;
@@ -176,7 +189,7 @@ int au_request_requeue(struct au_request *req)
 	} else {
 		/* In the next turn: a driver that always hands it back must not hold the lane. */
 		queue->requeued = true;
-		auf_lane_post(queue->dev->lane, &queue->later);
+		auf_lane_post(queue->lane, &queue->later);
 	}
 	auf_queue_left(queue);
 	return 0;
@@ -191,7 +204,7 @@ static int request_move(struct auf_request *r, struct au_queue *to)
 		return -AU_EINVAL;
 	}
 	request_return(r);
-	auf_queue_accept(to, r);
+	auf_queue_accept(auf_queue_on(to, r->handle->lane), r);
 	if (from)
 		auf_queue_left(from);
 	return 0;
@@ -225,6 +238,11 @@ struct au_unit *au_request_unit(const struct au_request *req)
 struct au_queue *au_request_queue(const struct au_request *req)
 {
 	return ((const struct auf_request *)(const void *)req)->queue;
+}
+
+unsigned int au_request_lane(const struct au_request *req)
+{
+	return ((const struct auf_request *)(const void *)req)->handle->lane->index;
 }
 
 struct auf_progress *auf_request_progress(struct au_request *req)

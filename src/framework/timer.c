@@ -5,6 +5,7 @@
 struct au_timer {
 	struct auf_timeout timeout;
 	struct au_device *dev;
+	struct au_lane *lane;
 	void (*fn)(struct au_timer *timer, void *context);
 	void *context;
 	uint32_t period_ms; /* 0: once */
@@ -24,22 +25,24 @@ static void timer_due(struct auf_timeout *timeout)
 	struct au_timer *timer = AU_CONTAINER(timeout, struct au_timer, timeout);
 
 	if (timer->period_ms)
-		auf_timeout_set(timer->dev->lane, timeout, timer->period_ms);
+		auf_timeout_set(timer->lane, timeout, timer->period_ms);
 	timer->fn(timer, timer->context);
 }
 
-int au_timer_create(struct au_device *dev, void (*fn)(struct au_timer *timer, void *context),
-		    void *context, struct au_timer **out)
+int au_timer_create_on(struct au_lane *lane, struct au_device *dev,
+		       void (*fn)(struct au_timer *timer, void *context), void *context,
+		       struct au_timer **out)
 {
 	struct au_timer *timer;
 
-	if (!fn)
+	if (!fn || lane->index >= dev->lane_count || dev->lanes[lane->index] != lane)
 		return -AU_EINVAL;
 	timer = au_os_alloc(sizeof(*timer));
 	if (!timer)
 		return -AU_ENOMEM;
 	timer->timeout.fn = timer_due;
 	timer->dev = dev;
+	timer->lane = lane;
 	timer->fn = fn;
 	timer->context = context;
 	au_list_add_tail(&dev->timers, &timer->node);
@@ -47,17 +50,23 @@ int au_timer_create(struct au_device *dev, void (*fn)(struct au_timer *timer, vo
 	return 0;
 }
 
+int au_timer_create(struct au_device *dev, void (*fn)(struct au_timer *timer, void *context),
+		    void *context, struct au_timer **out)
+{
+	return au_timer_create_on(dev->lane, dev, fn, context, out);
+}
+
 void au_timer_start(struct au_timer *timer, uint32_t ms, bool periodic)
 {
 	if (!timer->dev->timers_open)
 		return;
 	timer->period_ms = periodic ? (ms ? ms : 1) : 0;
-	auf_timeout_set(timer->dev->lane, &timer->timeout, ms);
+	auf_timeout_set(timer->lane, &timer->timeout, ms);
 }
 
 void au_timer_stop(struct au_timer *timer)
 {
-	auf_timeout_clear(timer->dev->lane, &timer->timeout);
+	auf_timeout_clear(timer->lane, &timer->timeout);
 }
 
 static void work_run(struct auf_work *work)

@@ -42,7 +42,9 @@ int auf_unit_add_at(struct au_device *dev, const struct auf_class *cls, void *pr
 	unit->plain_from = UINT32_MAX;
 	au_list_init(&unit->queues);
 	au_list_init(&unit->handles);
+	auf_device_hold(dev);
 	dev->units[index] = unit;
+	auf_device_let_go(dev);
 	*out = unit;
 	auf_notify(dev, AUF_UNIT_ADDED, unit);
 	return 0;
@@ -62,16 +64,23 @@ void auf_unit_refresh(struct au_unit *unit)
 	plain = plain && (from || !unit->cls->submit);
 	unit->plain_from = plain ? from : UINT32_MAX;
 	unit->plain_span = !plain ? 0 : unit->cls->last_op ? unit->cls->last_op - from : UINT32_MAX;
+	au_list_for_each (node, &unit->handles) {
+		struct auf_handle *handle = AU_CONTAINER(node, struct auf_handle, node);
+
+		handle->first = auf_queue_on(unit->first, handle->lane);
+	}
 }
 
 void auf_unit_reach(struct au_unit *unit, uint64_t end, uint32_t mask, uint32_t min, uint32_t max)
 {
+	auf_device_hold(unit->dev);
 	unit->reach_end = end;
 	unit->reach_mask = mask;
 	/* Nothing at all: a length that no mask lets pass. */
 	unit->reach_min = min <= max ? min : UINT32_MAX;
 	unit->reach_span = min <= max ? max - min : 0;
 	unit->bounded = true;
+	auf_device_let_go(unit->dev);
 }
 
 void au_unit_remove(struct au_unit *unit)
@@ -80,6 +89,7 @@ void au_unit_remove(struct au_unit *unit)
 
 	if (unit->removed)
 		return;
+	auf_device_hold(dev);
 	unit->removed = true;
 	auf_unit_refresh(unit);
 	au_list_for_each (node, &unit->queues)
@@ -94,20 +104,28 @@ void au_unit_remove(struct au_unit *unit)
 		auf_handle_orphan(AU_CONTAINER(node, struct auf_handle, node));
 	/* The driver may still have pointers to it and its queues. */
 	au_list_add_tail(&dev->removed_units, &unit->removed_node);
+	auf_device_let_go(dev);
 }
 
 void auf_unit_free(struct au_unit *unit)
 {
 	struct au_list *node;
 
-	au_list_for_each_safe (handle, &unit->handles)
+	au_list_for_each_safe (handle, &unit->handles) {
+		/* The device goes, and with it all that its lanes have to do. */
+		auf_lane_forget(unit->dev->lane,
+				&AU_CONTAINER(handle, struct auf_handle, node)->settle);
+		AU_CONTAINER(handle, struct auf_handle, node)->shared = NULL;
 		auf_handle_orphan(AU_CONTAINER(handle, struct auf_handle, node));
+	}
 	if (unit->cls->remove)
 		unit->cls->remove(unit);
 	while ((node = au_list_pop(&unit->queues))) {
 		struct au_queue *queue = AU_CONTAINER(node, struct au_queue, node);
 
-		auf_lane_forget(unit->dev->lane, &queue->later);
+		auf_lane_forget(queue->lane, &queue->later);
+		if (queue->lane == unit->dev->lane)
+			au_os_free(queue->peers);
 		au_os_free(queue);
 	}
 	au_os_free(unit);
@@ -147,10 +165,14 @@ const struct auf_class *auf_unit_class(const struct au_unit *unit)
 void au_unit_event(struct au_unit *unit, uint16_t kind, uint32_t count, uint64_t arg0,
 		   uint64_t arg1)
 {
-	unit->dev->sweeping++;
+	struct au_lane *lane = unit->dev->lane;
+
+	auf_device_hold(unit->dev);
+	lane->sweeping++;
 	au_list_for_each (node, &unit->handles)
 		auf_handle_event(AU_CONTAINER(node, struct auf_handle, node), kind, count, arg0,
 				 arg1);
-	if (--unit->dev->sweeping == 0)
-		auf_device_settle_handles(unit->dev);
+	if (--lane->sweeping == 0)
+		auf_device_settle_handles(unit->dev, lane);
+	auf_device_let_go(unit->dev);
 }

@@ -34,12 +34,15 @@ const char *auf_rule(unsigned int index, const char **text)
 void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_request *r)
 {
 	const char *name = verify_rules[rule].name, *text = verify_rules[rule].text;
+	struct au_lane *lane = dev ? dev->lane : NULL;
 
 	if (!dev) {
 		au_logf(AU_LOG_ERROR, "rule %s broken: %s", name, text);
 		return;
 	}
-	au_trace(dev->lane->recorder, dev->lane->index, violation, rule, r ? r->slot : 0, 0);
+	if (r && r->handle->lane != dev->lane && !dev->held)
+		lane = r->handle->lane;
+	au_trace(lane->recorder, lane->index, violation, rule, r ? r->slot : 0, 0);
 	if (r)
 		au_log(dev, AU_LOG_ERROR,
 		       "rule %s broken by the driver: %s (request %u, operation %u)", name, text,

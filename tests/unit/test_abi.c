@@ -192,7 +192,7 @@ static void prepare_newer(struct au_device *dev)
 	ops.more = 0;
 	ops.old.size = sizeof(ops.old) - 8;
 	wrong[0] = au_serial_add(dev, &serial.old, &port);
-	queue.old.size = sizeof(queue.old) - 8;
+	queue.old.size = offsetof(struct au_queue_config, contexts) - 8;
 	wrong[1] = au_queue_create(fw.unit, &queue.old, &q);
 	unit.old.abi = AU_ABI + 1;
 	wrong[2] = au_unit_add(dev, &unit.old, &u);
