@@ -29,8 +29,9 @@ static int null_prepare(struct au_device *dev)
 
 AU_DRIVER_NOTE(AU_NAME("null") AU_VERSION("1.0") AU_CLASS("block")
 		       AU_SUMMARY("a disk that does nothing at once; for measuring")
-			       AU_MATCH_VIRTUAL AU_PARAM_UINT("size-mib", 1024, 1, 1073741824,
-							      "size in MiB"));
+			       AU_MATCH_VIRTUAL AU_LANES(8)
+				       AU_PARAM_UINT("size-mib", 1024, 1, 1073741824,
+						     "size in MiB"));
 
 AU_DRIVER = {
 	AU_HEAD(struct au_driver),

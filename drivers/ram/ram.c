@@ -70,9 +70,9 @@ static int ram_prepare(struct au_device *dev)
 
 AU_DRIVER_NOTE(AU_NAME("ram") AU_VERSION("1.0") AU_CLASS("block")
 		       AU_SUMMARY("a disk in memory, whose content survives the driver")
-			       AU_MATCH_VIRTUAL AU_PARAM_UINT("size-mib", 64, 1, 1048576,
-							      "size in MiB")
-				       AU_RETAIN_PARAM(1, "size-mib", 1048576));
+			       AU_MATCH_VIRTUAL AU_LANES(8)
+				       AU_PARAM_UINT("size-mib", 64, 1, 1048576, "size in MiB")
+					       AU_RETAIN_PARAM(1, "size-mib", 1048576));
 
 AU_DRIVER = {
 	AU_HEAD(struct au_driver),

@@ -93,7 +93,8 @@ struct au_chan_server {
 
 static void gate_one_less(struct au_chan_gate *gate)
 {
-	if (gate->waiting == 0 || --gate->waiting > 0)
+	/* The last of them, on whichever lane it is. */
+	if (atomic_load(&gate->waiting) == 0 || atomic_fetch_sub(&gate->waiting, 1) != 1)
 		return;
 	if (gate->closed && gate->replayed)
 		gate->replayed(gate->context);
@@ -607,6 +608,7 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 {
 	const struct auf_handle_config handle_config = {
 		.depth = config->depth,
+		.lane = config->lane,
 		.quiet = config->quiet,
 		.replaying = config->replaying,
 		.dma_offset = config->dma_offset,

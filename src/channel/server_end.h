@@ -6,11 +6,14 @@
  * The client is not trusted. An entry is copied once, then checked, then used; a client that breaks
  * a rule, or that is gone, loses this channel and nothing else.
  *
- * Everything here is for the lane's thread.
+ * Everything here is for the lane's thread; where the device has several lanes, opening, closing,
+ * muting and looking at the figures is for lane 0, while the others are held, and closed() is
+ * called there.
  */
 #ifndef AU_CHANNEL_SERVER_END_H
 #define AU_CHANNEL_SERVER_END_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,17 +30,18 @@ struct au_chan_server;
  * it is closed, only channels that replay are looked at, and each only until it has replayed.
  * @closed: set at the start; au_chan_gate_open() clears it.
  * @waiting: channels that have yet to replay: the owner sets how many there will be.
- * @replayed: called when @waiting has come down to 0.
+ * @replayed: called when @waiting has come down to 0, on the lane of the last one.
  */
 struct au_chan_gate {
-	bool closed;
-	unsigned int waiting;
+	_Atomic bool closed;
+	_Atomic unsigned int waiting;
 	void (*replayed)(void *context);
 	void *context;
 };
 
 /**
- * au_chan_gate_open - let all channels be looked at. Before auf_device_open_gate(), on the lane.
+ * au_chan_gate_open - let all channels be looked at. Before auf_device_open_gate(), on lane 0;
+ * other lanes are to be woken after it.
  */
 void au_chan_gate_open(struct au_chan_gate *gate);
 
@@ -46,7 +50,7 @@ void au_chan_gate_skip(struct au_chan_gate *gate);
 
 /**
  * struct au_chan_server_config - a channel to serve.
- * @lane: where @unit's device runs.
+ * @lane: of @unit's device: where the channel is served.
  * @unit: what the client opened.
  * @gate: of the host; NULL: there is nothing to wait for.
  * @rings: mapped memory, laid out for @depth.

@@ -124,6 +124,12 @@ static int inproc_load(struct inproc_instance *inst, const struct inproc_target 
 	err = inproc_check_params(inst, t);
 	if (err)
 		return err;
+	if (inst->app && au_note_lanes(&inst->note, t->params, INPROC_PARAMS) > 1)
+		return client_fail(
+			-EINVAL,
+			"%s: with poll=app the one lane is the caller: leave out lanes=, "
+			"or poll=app",
+			inst->driver);
 	err = au_note_resolve(&inst->note, t->params, INPROC_PARAMS, error, sizeof(error));
 	if (err)
 		return client_fail(err, "%s: %s", inst->driver, error);
@@ -205,6 +211,20 @@ static void inproc_notify(void *context, struct au_device *dev, enum auf_notice 
 		inst->gone = true;
 }
 
+static int inproc_lanes(struct inproc_instance *inst, const struct inproc_target *t)
+{
+	unsigned int count = au_note_lanes(&inst->note, t->params, INPROC_PARAMS);
+	int err = 0;
+
+	for (unsigned int i = 0; i < count && !err; i++) {
+		err = auf_lane_create(inst->app ? AUF_RUNNER_APP : AUF_RUNNER_THREAD, i,
+				      INPROC_SPIN_US, NULL, &inst->lanes[i]);
+		inst->lane_count += !err;
+	}
+	inst->lane = inst->lanes[0];
+	return err;
+}
+
 static int inproc_start(struct inproc_instance *inst, const struct inproc_target *t,
 			const struct au_open_options *options)
 {
@@ -245,8 +265,7 @@ static int inproc_start(struct inproc_instance *inst, const struct inproc_target
 					   inst->name, strerror(-err));
 		}
 	}
-	err = auf_lane_create(inst->app ? AUF_RUNNER_APP : AUF_RUNNER_THREAD, 0, INPROC_SPIN_US,
-			      NULL, &inst->lane);
+	err = inproc_lanes(inst, t);
 	if (err) {
 		if (bus)
 			bus->ops->close(bus);
@@ -254,6 +273,8 @@ static int inproc_start(struct inproc_instance *inst, const struct inproc_target
 	}
 	config.bus = bus;
 	config.lane = inst->lane;
+	config.lanes = inst->lanes;
+	config.lane_count = inst->lane_count;
 	config.retained = inst->retained;
 	config.arena = inst->arena.base;
 	config.arena_size = inst->arena.size;
@@ -275,8 +296,8 @@ static void inproc_free(struct inproc_instance *inst)
 		auf_device_stop(inst->dev);
 	if (inst->dev)
 		auf_device_destroy(inst->dev);
-	if (inst->lane)
-		auf_lane_destroy(inst->lane);
+	for (unsigned int i = 0; i < inst->lane_count; i++)
+		auf_lane_destroy(inst->lanes[i]);
 	inproc_pool_free(&inst->arena, inst);
 	if (inst->retained)
 		munmap(inst->retained, inst->note.retain_bytes);

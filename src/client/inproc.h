@@ -62,7 +62,9 @@ struct inproc_instance {
 	struct handle_lock lock;
 	struct au_note note;
 	struct au_module module;
-	struct au_lane *lane;
+	struct au_lane *lane; /* lane 0 */
+	struct au_lane *lanes[AU_LANES_MAX];
+	unsigned int lane_count;
 	struct au_device *dev;
 	bool started;
 	int claim;

@@ -104,14 +104,14 @@ struct inproc_thread_args {
 	unsigned int unit;
 };
 
-/* Lane. */
+/* Lane 0. */
 static int inproc_thread_serve(void *arg)
 {
 	struct inproc_thread_args *a = arg;
 	struct inproc_channel *p = a->p;
 	struct au_unit *unit = auf_device_unit(p->instance->dev, a->unit);
 	struct au_chan_server_config config = {
-		.lane = p->instance->lane,
+		.lane = auf_device_next_lane(p->instance->dev),
 		.unit = unit,
 		.rings = p->rings,
 		.pool = p->pool,
@@ -131,20 +131,24 @@ static int inproc_thread_serve(void *arg)
 		return -ENOENT;
 	snprintf(a->h->cls, sizeof(a->h->cls), "%s", auf_unit_class(unit)->name);
 	config.cls = a->h->cls;
+	auf_device_hold(p->instance->dev);
 	err = au_chan_server_open(&config, &p->server);
+	auf_device_let_go(p->instance->dev);
 	if (err == 0)
 		atomic_fetch_add(&p->refs, 1);
 	return err;
 }
 
-/* Lane. */
+/* Lane 0. */
 static int inproc_thread_unserve(void *arg)
 {
 	struct inproc_channel *p = arg;
 
+	auf_device_hold(p->instance->dev);
 	if (p->server)
 		au_chan_server_close(p->server);
 	p->server = NULL;
+	auf_device_let_go(p->instance->dev);
 	return 0;
 }
 

@@ -81,8 +81,9 @@ static struct host_channel *channel_find(struct host *host, uint32_t id)
 static int channel_serve(struct host *host, struct host_channel *ch)
 {
 	struct au_unit *unit = auf_device_unit(host->device, ch->unit);
+	struct au_lane *lane = auf_device_next_lane(host->device);
 	struct au_chan_server_config config = {
-		.lane = host->lane,
+		.lane = lane,
 		.unit = unit,
 		.gate = &host->gate,
 		.rings = ch->rings,
@@ -119,7 +120,12 @@ static int channel_serve(struct host *host, struct host_channel *ch)
 	close(ch->pool_fd);
 	ch->pool_fd = -1;
 	config.cls = auf_unit_class(unit)->name;
-	return au_chan_server_open(&config, &ch->server);
+	while (host->lanes[ch->lane] != lane)
+		ch->lane++;
+	auf_device_hold(host->device);
+	err = au_chan_server_open(&config, &ch->server);
+	auf_device_let_go(host->device);
+	return err;
 }
 
 static void channel_open_job(struct host *host, struct host_job *job)
@@ -215,11 +221,15 @@ static void channel_close_job(struct host *host, struct host_job *job)
 	struct host_channel *ch = channel_find(host, ((struct channel_job *)job)->id);
 
 	free(job);
-	/* One that ended by itself, at the same time, has been reported. */
-	if (!ch || ch->closing)
+	if (!ch)
 		return;
-	ch->closing = true;
-	au_chan_server_close(ch->server);
+	/* One that ended by itself, at the same time, has been reported. */
+	auf_device_hold(host->device);
+	if (!ch->closing) {
+		ch->closing = true;
+		au_chan_server_close(ch->server);
+	}
+	auf_device_let_go(host->device);
 }
 
 void host_channel_close(struct host *host, uint32_t id)

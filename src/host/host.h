@@ -2,9 +2,10 @@
 /**
  * DOC: auriga-host, inside
  *
- * Two threads. The main one talks to the manager and never waits for the driver once it runs; the
- * lane runs the driver and serves the channels. Between them: a mailbox of jobs for the lane, and a
- * link to the manager that both may send on.
+ * Two threads, or more. The main one talks to the manager and never waits for the driver once it
+ * runs; the lane runs the driver and serves the channels. Between them: a mailbox of jobs for the
+ * lane, and a link to the manager that both may send on. Where the device has several lanes, each
+ * serves its own channels; which there are, and all else that is the host's, is lane 0's business.
  *
  * main.c: the loop. up.c: the way up and down. start.c: what AU_HM_START says. link.c: sending, and
  * managers that come and go. mailbox.c: jobs for the lane. channels.c: clients. report.c: JSON.
@@ -144,6 +145,7 @@ struct host_channel {
 	int pool_fd;	    /* until the device can reach it */
 	uint64_t pool_iova; /* 0: it cannot */
 	uint32_t id, unit, depth, buffer_size, flags;
+	unsigned int lane;
 	uint64_t token[2];
 	_Atomic bool closing;
 	int reason;
@@ -154,9 +156,9 @@ struct host_channel {
 void host_channel_open(struct host *host, const struct au_hm_open *msg, int fds[AU_MSG_FDS]);
 /** host_channel_close - AU_HM_CLOSE. Main thread. */
 void host_channel_close(struct host *host, uint32_t id);
-/** host_channels_mute - the host goes down: nothing more is completed. Lane. */
+/** host_channels_mute - the host goes down: nothing more is completed. Lane 0. */
 void host_channels_mute(struct host *host);
-/** host_channels_close - close all of them. Lane, after the device was stopped. */
+/** host_channels_close - close all of them. Lane 0, after the device was stopped. */
 void host_channels_close(struct host *host);
 
 /** enum host_query - of the one AU_HM_QUERY that can be under way. */
@@ -170,7 +172,9 @@ struct host {
 	struct au_recorder recorder;
 	struct au_note note;
 	struct au_module module;
-	struct au_lane *lane;
+	struct au_lane *lane; /* lane 0 */
+	struct au_lane *lanes[AU_LANES_MAX];
+	unsigned int lane_count;
 	struct au_device *device;
 	void *state, *retained, *arena;
 	size_t retained_size;
@@ -210,8 +214,10 @@ int host_fail(struct host_failure *why, const char *stage, int error, const char
 int host_up(struct host *host, const char *pid_ns, struct host_failure *why);
 /** host_down - in order, to where nothing is left. */
 void host_down(struct host *host);
-/** host_open_gate - whoever replays has replayed, or its time is up. @context: the host. Lane. */
-void host_open_gate(void *context);
+/** host_open_gate - whoever replays has replayed, or its time is up. Lane 0. */
+void host_open_gate(struct host *host);
+/** host_replayed - the same, from any lane. @context: the host. */
+void host_replayed(void *context);
 /** host_notice - what the framework has to say about the device. Lane. */
 void host_notice(void *context, struct au_device *dev, enum auf_notice what, void *object);
 

@@ -54,14 +54,15 @@ static void host_serving(struct host *host)
 		host_link_send(&host->link, &msg, sizeof(msg));
 }
 
-void host_open_gate(void *context)
+void host_open_gate(struct host *host)
 {
-	struct host *host = context;
-
 	if (!host->gate.closed)
 		return;
 	au_chan_gate_open(&host->gate);
 	auf_device_open_gate(host->device);
+	/* They may sleep on what they did not look at. */
+	for (unsigned int i = 1; i < host->lane_count; i++)
+		auf_lane_wake(host->lanes[i]);
 	host_serving(host);
 }
 
@@ -69,6 +70,22 @@ static void host_open_gate_job(struct host *host, struct host_job *job)
 {
 	free(job);
 	host_open_gate(host);
+}
+
+void host_replayed(void *context)
+{
+	struct host *host = context;
+	struct host_job *job;
+
+	if (auf_lane_current(host->lane)) {
+		host_open_gate(host);
+		return;
+	}
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		abort();
+	job->fn = host_open_gate_job;
+	host_mailbox_post(&host->box, job);
 }
 
 static void host_tell_gone(struct host *host)
@@ -148,7 +165,9 @@ static void host_answer(struct host *host, json_t *driver)
 		json_decref(driver);
 		return;
 	}
+	auf_device_hold(host->device);
 	text = host_report_answer(host, true, driver);
+	auf_device_let_go(host->device);
 	host_link_text(&host->link, AU_HM_ANSWER, text);
 	free(text);
 	atomic_store(&host->query, HOST_QUERY_NONE);
@@ -256,7 +275,8 @@ static bool host_message(struct host *host, const void *msg, size_t length, int 
 	case AU_HM_BEAT:
 		if (length != sizeof(struct au_hm_beat))
 			break;
-		auf_lane_beat(host->lane, ((const struct au_hm_beat *)msg)->seq);
+		for (unsigned int i = 0; i < host->lane_count; i++)
+			auf_lane_beat(host->lanes[i], ((const struct au_hm_beat *)msg)->seq);
 		return true;
 	case AU_HM_QUERY:
 		host_query(host);

@@ -52,9 +52,9 @@ static json_t *report_units(const struct host *host)
 
 static json_t *report_channel(const struct host_channel *ch)
 {
-	return json_pack("{s:I, s:I, s:I, s:I}", "channel", (json_int_t)ch->id, "unit",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "channel", (json_int_t)ch->id, "unit",
 			 (json_int_t)ch->unit, "depth", (json_int_t)ch->depth, "buffer_size",
-			 (json_int_t)ch->buffer_size);
+			 (json_int_t)ch->buffer_size, "lane", (json_int_t)ch->lane);
 }
 
 /*
@@ -210,16 +210,34 @@ json_t *host_report_driver(const struct auf_report_entry *entries, unsigned int 
 	return o;
 }
 
+/* What each lane has done; and all of them. */
+static void report_lanes(const struct host *host, json_t *o)
+{
+	const struct au_lane_status *status = host->recorder.status->lane;
+	json_int_t completed = 0, overdue_ms = 0;
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < host->lane_count; i++) {
+		json_int_t done = (json_int_t)status[i].completed;
+
+		completed += done;
+		if ((json_int_t)status[i].overdue_ms > overdue_ms)
+			overdue_ms = (json_int_t)status[i].overdue_ms;
+		json_array_append_new(list, json_pack("{s:I}", "completed", done));
+	}
+	json_object_set_new(o, "completed", json_integer(completed));
+	json_object_set_new(o, "overdue_ms", json_integer(overdue_ms));
+	json_object_set_new(o, "lanes", list);
+}
+
 char *host_report_answer(struct host *host, bool lane, json_t *driver)
 {
 	json_t *o = report_identity(host);
-	const struct au_lane_status *status = &host->recorder.status->lane[0];
 
 	json_object_set_new(o, "state", json_string(auf_device_state_name(host->device)));
 	json_object_set_new(o, "layers", report_layers(host));
 	json_object_set_new(o, "times_us", report_times(host));
-	json_object_set_new(o, "completed", json_integer((json_int_t)status->completed));
-	json_object_set_new(o, "overdue_ms", json_integer((json_int_t)status->overdue_ms));
+	report_lanes(host, o);
 	json_object_set_new(o, "lane_answers", json_boolean(lane));
 	if (driver)
 		json_object_set_new(o, json_is_string(driver) ? "report_error" : "report", driver);

@@ -40,6 +40,17 @@ static int host_map(int fd, size_t size, void **base)
 	return *base == MAP_FAILED ? -errno : (int)0;
 }
 
+/* Threads are made before the driver's note is read, which decides in the end. */
+static unsigned int host_lanes(const struct host *host)
+{
+	unsigned long count = 1;
+
+	for (unsigned int i = 0; host->start.params[i]; i++)
+		if (strncmp(host->start.params[i], "lanes=", 6) == 0)
+			count = strtoul(host->start.params[i] + 6, NULL, 0);
+	return count < 1 ? 1 : count > AU_LANES_MAX ? AU_LANES_MAX : (unsigned int)count;
+}
+
 /* What is mapped and read before the driver comes near. */
 static int host_memory(struct host *host, struct host_failure *why)
 {
@@ -50,7 +61,8 @@ static int host_memory(struct host *host, struct host_failure *why)
 				 "the status page is not sealed memory of the "
 				 "right size");
 	host->recorder.status->crashed = 0;
-	host->recorder.status->lanes = 1; /* that the manager asks for signs of life */
+	host->lane_count = host_lanes(host);
+	host->recorder.status->lanes = host->lane_count; /* that are asked for signs of life */
 	au_crash_init(&host->recorder);
 	au_crash_thread(AU_CRASH_CONTROL);
 	err = host_map(host->start.fds[HOST_FD_STATE], AUF_STATE_SIZE, &host->state);
@@ -101,7 +113,7 @@ static void host_sandbox(struct host *host, const char *pid_ns)
 		.cgroup_detail = host->start.cgroup_detail,
 		.uid = host->start.uid,
 		.gid = host->start.gid,
-		.threads = 2,
+		.threads = 1 + host->lane_count,
 		.vfio = host->start.has_session && host->start.session.transport == AU_BUS_VFIO,
 		.module = host->start.fds[HOST_FD_MODULE],
 		.name = host->start.driver,
@@ -115,8 +127,7 @@ static void host_sandbox(struct host *host, const char *pid_ns)
 
 static int host_lane_begin(void *arg)
 {
-	(void)arg;
-	au_crash_thread(0);
+	au_crash_thread(*(const unsigned int *)arg);
 	return 0;
 }
 
@@ -128,12 +139,17 @@ static int host_lane_door_two(void *arg)
 /* All the threads that there will be. */
 static int host_threads(struct host *host, struct host_failure *why)
 {
-	int err = auf_lane_create(AUF_RUNNER_THREAD, 0, HOST_SPIN_US, &host->recorder, &host->lane);
+	int err = 0;
 
+	for (unsigned int i = 0; i < host->lane_count && !err; i++) {
+		err = auf_lane_create(AUF_RUNNER_THREAD, i, HOST_SPIN_US, &host->recorder,
+				      &host->lanes[i]);
+		if (!err)
+			err = auf_lane_call(host->lanes[i], host_lane_begin, &i);
+	}
+	host->lane = host->lanes[0];
 	if (!err)
 		err = host_mailbox_init(&host->box, host);
-	if (!err)
-		err = auf_lane_call(host->lane, host_lane_begin, NULL);
 	return err ? host_fail(why, "sandbox", err, "cannot start a lane") : 0;
 }
 
@@ -191,7 +207,8 @@ static int host_doors(struct host *host, struct host_failure *why)
 	err = host_module(host, why);
 	if (err)
 		return err;
-	err = auf_lane_call(host->lane, host_lane_door_two, sb);
+	for (unsigned int i = 0; i < host->lane_count && !err; i++)
+		err = auf_lane_call(host->lanes[i], host_lane_door_two, sb);
 	if (err)
 		return host_fail(why, "sandbox", err, sb->layers[AU_LAYER_LANDLOCK].detail);
 	err = au_sandbox_door_two(sb, why->text, sizeof(why->text));
@@ -236,6 +253,8 @@ static int host_device(struct host *host, struct host_failure *why)
 		.note = &host->note,
 		.params = host->start.params,
 		.lane = host->lane,
+		.lanes = host->lanes,
+		.lane_count = host->lane_count,
 		.recorder = &host->recorder,
 		.arena = host->arena,
 		.arena_size = host->note.dma_bytes,
@@ -268,7 +287,7 @@ static int host_device(struct host *host, struct host_failure *why)
 	host->gate = (struct au_chan_gate){
 		.closed = host->start.replays > 0,
 		.waiting = host->start.replays,
-		.replayed = host_open_gate,
+		.replayed = host_replayed,
 		.context = host,
 	};
 	err = auf_device_create(&config, &host->device, why->text, sizeof(why->text));
@@ -310,13 +329,21 @@ int host_up(struct host *host, const char *pid_ns, struct host_failure *why)
 
 static int host_mute(void *arg)
 {
-	host_channels_mute(arg);
+	struct host *host = arg;
+
+	auf_device_hold(host->device);
+	host_channels_mute(host);
+	auf_device_let_go(host->device);
 	return 0;
 }
 
 static int host_close(void *arg)
 {
-	host_channels_close(arg);
+	struct host *host = arg;
+
+	auf_device_hold(host->device);
+	host_channels_close(host);
+	auf_device_let_go(host->device);
 	return 0;
 }
 
@@ -327,7 +354,8 @@ void host_down(struct host *host)
 	auf_lane_call(host->lane, host_close, host);
 	host_mailbox_close(&host->box);
 	auf_device_destroy(host->device);
-	auf_lane_destroy(host->lane);
+	for (unsigned int i = 0; i < host->lane_count; i++)
+		auf_lane_destroy(host->lanes[i]);
 	au_module_unload(&host->module);
 	host_link_flush(&host->link);
 	host_link_drop(&host->link);
