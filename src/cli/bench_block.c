@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* `auriga bench block`: the command, a line while it runs, and the figures. */
+#include "base/note.h"
+#include "base/paths.h"
 #include "cli/bench.h"
 #include "cli/bench_disk.h"
 #include "cli/size.h"
@@ -133,6 +135,59 @@ static int block_parse(int argc, char **argv, struct disk_plan *plan, bool *json
 			       "randwrite or write"),
 		       CLI_USAGE;
 	return CLI_OK;
+}
+
+/* ------------------------------------------------------------------------ lanes */
+
+/* A driver in this process gets as many lanes as there are threads, if it can use them and nobody
+ * said how many. Return: the target, to be freed. */
+static char *block_inproc_target(const struct disk_plan *plan)
+{
+	char name[64], path[AU_PATH_MAX], error[200], *target = NULL;
+	struct au_note *note = calloc(1, sizeof(*note));
+	unsigned int lanes = 1;
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(plan->target + 7, ","), plan->target + 7);
+	if (note && !au_driver_find(name, path, error, sizeof(error)) &&
+	    !au_note_read(path, note, error, sizeof(error)))
+		lanes = plan->lanes < note->lanes ? plan->lanes : note->lanes;
+	free(note);
+	if (lanes < 2 || strstr(plan->target, ",lanes=") || strstr(plan->target, ",poll=app"))
+		return strdup(plan->target);
+	return asprintf(&target, "%s,lanes=%u", plan->target, lanes) < 0 ? NULL : target;
+}
+
+/* Threads that share a lane are not what was asked for, though they are a measurement too. */
+static void block_lanes_of(const struct disk_plan *plan)
+{
+	size_t length = strcspn(plan->target, ".");
+	char device[64], *path;
+	json_t *info = NULL;
+	json_int_t lanes;
+
+	snprintf(device, sizeof(device), "%.*s", (int)length, plan->target);
+	path = control_path("/v1/devices", device, NULL);
+	if (path)
+		info = control_call("GET", path, NULL);
+	lanes = json_integer_value(json_object_get(info, "lanes"));
+	if (info && lanes < (json_int_t)plan->lanes)
+		cli_say("bench block: %u threads share the %s of %s: see the parameter lanes of "
+			"its "
+			"driver",
+			plan->lanes, lanes > 1 ? "lanes" : "one lane", device);
+	json_decref(info);
+	free(path);
+}
+
+/* @own: the target, if it is a new one. */
+static bool block_lanes(struct disk_plan *plan, char **own)
+{
+	*own = NULL;
+	if (strncmp(plan->target, "inproc:", 7) == 0)
+		plan->target = *own = block_inproc_target(plan);
+	else if (plan->lanes > 1)
+		block_lanes_of(plan);
+	return plan->target != NULL;
 }
 
 /* ----------------------------------------------------------------- while it runs */
@@ -286,13 +341,14 @@ int bench_block(int argc, char **argv)
 		.random = true, .block = 4096, .depth = 32, .lanes = 1, .seconds = 5
 	};
 	struct disk_lane *lanes;
+	char *own = NULL;
 	bool json = false;
 	int status = block_parse(argc, argv, &plan, &json);
 
 	if (status)
 		return status;
 	lanes = calloc(plan.lanes, sizeof(*lanes));
-	if (!lanes)
+	if (!lanes || !block_lanes(&plan, &own))
 		return cli_error("no memory");
 	for (unsigned int i = 0; i < plan.lanes; i++) {
 		lanes[i].plan = &plan;
@@ -310,5 +366,6 @@ int bench_block(int argc, char **argv)
 	block_watch(&plan, lanes);
 	status = block_report(&plan, lanes, json);
 	free(lanes);
+	free(own);
 	return status;
 }

@@ -151,6 +151,10 @@ json_t *mgr_device_info(struct mgr_device *dev)
 	json_object_set_new(o, "driver_path", mgr_json_string(dev->driver_path));
 	json_object_set_new(o, "driver_version", mgr_json_string(dev->note.version));
 	json_object_set_new(o, "params", params);
+	json_object_set_new(
+		o, "lanes",
+		json_integer(au_note_lanes(&dev->note, (const char *const *)dev->spec.params,
+					   dev->spec.param_count)));
 	json_object_set_new(o, "policy", info_policy(dev));
 	json_object_set_new(o, "units", info_units(dev));
 	json_object_set_new(o, "clients", json_integer(dev->client_count));
