@@ -32,11 +32,44 @@ static const char *controller_wrong(const struct nvme *n)
 		return "it does not know the NVM command set";
 	if (12 + CAP_MPSMIN(n->cap) > 16)
 		return "its pages have more than 64 KiB";
-	if (CAP_MQES(n->cap) < 2 || (n->io.size && CAP_MQES(n->cap) < n->io.size))
+	if (CAP_MQES(n->cap) < 2 || (n->path[0].io.size && CAP_MQES(n->cap) < n->path[0].io.size))
 		return "its queues are too small";
-	if (n->io.size && n->page_shift != 12 + CAP_MPSMIN(n->cap))
+	if (n->path[0].io.size && n->page_shift != 12 + CAP_MPSMIN(n->cap))
 		return "its page size has changed";
 	return NULL;
+}
+
+/* The BAR may be too small for as many doorbells. */
+static void controller_doorbells(struct nvme *n)
+{
+	uint64_t pair = 8ull << CAP_DSTRD(n->cap);
+	uint32_t most = n->lanes;
+
+	while (n->lanes > 1 && REG_DOORBELLS + (n->lanes + 1) * pair > n->regs->size)
+		n->lanes--;
+	if (n->lanes < most)
+		au_log(n->dev, AU_LOG_WARN,
+		       "%u of %u lanes are used: its BAR has no more doorbells", n->lanes,
+		       au_device_lanes(n->dev));
+}
+
+static int path_alloc(struct nvme *n, struct nvme_path *p)
+{
+	int err = nvme_queue_alloc(n, &p->io, p->number + 1, p->mask + 1);
+
+	if (!err)
+		err = au_dma_alloc(n->dev, (uint64_t)n->depth * NVME_LIST_BYTES, NVME_LIST_BYTES,
+				   &p->lists);
+	if (err)
+		return err;
+	p->page_mask = n->page_mask;
+	for (uint32_t i = 0; i < NVME_ENTRIES_MAX; i++)
+		p->slots[i].key = i;
+	while (p->free_count < n->depth) {
+		p->free[p->free_count] = (uint16_t)(n->depth - 1 - p->free_count);
+		p->free_count++;
+	}
+	return 0;
 }
 
 static int controller_alloc(struct nvme *n)
@@ -44,37 +77,30 @@ static int controller_alloc(struct nvme *n)
 	uint32_t size = 2, page;
 	int err;
 
-	if (n->io.size)
+	if (n->admin.size)
 		return 0;
+	controller_doorbells(n);
 	n->page_shift = 12 + CAP_MPSMIN(n->cap);
 	page = 1u << n->page_shift;
 	n->page_mask = page - 1;
+	if (n->depth > NVME_DEPTH_MAX / n->lanes)
+		n->depth = NVME_DEPTH_MAX / n->lanes;
 	while (size <= n->depth && size * 2 <= CAP_MQES(n->cap))
 		size *= 2;
 	if (n->depth >= size)
 		n->depth = size - 1;
-	n->mask = size - 1;
 	err = nvme_queue_alloc(n, &n->admin, 0, NVME_ADMIN < CAP_MQES(n->cap) ? NVME_ADMIN : 2);
-	if (!err)
-		err = nvme_queue_alloc(n, &n->io, NVME_IO, size);
-	if (!err)
-		err = au_dma_alloc(n->dev, (uint64_t)n->depth * NVME_LIST_BYTES, NVME_LIST_BYTES,
-				   &n->lists);
+	for (uint32_t i = 0; !err && i < n->lanes; i++) {
+		n->path[i].mask = size - 1;
+		err = path_alloc(n, &n->path[i]);
+	}
 	if (!err)
 		err = au_dma_alloc(n->dev, 4096, page, &n->data);
 	if (!err)
 		err = au_dma_alloc(n->dev, page, page, &n->shadow);
 	if (!err)
 		err = au_dma_alloc(n->dev, page, page, &n->event);
-	if (err)
-		return err;
-	for (uint32_t i = 0; i < NVME_ENTRIES_MAX; i++)
-		n->slots[i].key = i;
-	while (n->free_count < n->depth) {
-		n->free[n->free_count] = (uint16_t)(n->depth - 1 - n->free_count);
-		n->free_count++;
-	}
-	return 0;
+	return err;
 }
 
 static int registers_begin(struct nvme *n)
@@ -147,9 +173,11 @@ static void write64(struct nvme *n, uint32_t offset, uint64_t value)
 
 static int enable_begin(struct nvme *n)
 {
-	nvme_queue_shadow(n, &n->io, false);
+	for (uint32_t i = 0; i < n->lanes; i++) {
+		nvme_queue_shadow(n, &n->path[i].io, false);
+		nvme_queue_reset(&n->path[i].io);
+	}
 	nvme_admin_reset(n);
-	nvme_queue_reset(&n->io);
 	n->upset = false;
 	au_write32(n->regs, REG_AQA, (n->admin.size - 1) << 16 | (n->admin.size - 1));
 	write64(n, REG_ASQ, n->admin.sq_dma.addr);
@@ -208,6 +236,7 @@ static int identify_take(struct nvme *n, uint16_t status, uint32_t dw0)
 	const uint8_t *id = n->answer;
 	uint32_t oaes = nvme_get32(id + ID_OAES);
 	uint16_t oacs = nvme_get16(id + ID_OACS), oncs = nvme_get16(id + ID_ONCS);
+	uint32_t sgl;
 
 	if (status) {
 		au_log(n->dev, AU_LOG_ERROR, "the controller cannot be identified, status 0x%x",
@@ -232,9 +261,9 @@ static int identify_take(struct nvme *n, uint16_t status, uint32_t dw0)
 	n->compare_blocks = n->can_verify && n->depth > 1 && (id[ID_FUSES] & FUSES_COMPARE)
 				    ? nvme_get16(id + ID_ACWU) + 1u
 				    : 0;
-	n->sgl = n->want_sgl ? SGLS_SUPPORT(nvme_get32(id + ID_SGLS)) : SGLS_NONE;
-	if (n->sgl > SGLS_DWORDS)
-		n->sgl = SGLS_NONE;
+	sgl = n->want_sgl ? SGLS_SUPPORT(nvme_get32(id + ID_SGLS)) : SGLS_NONE;
+	for (uint32_t i = 0; i < NVME_PATHS; i++)
+		n->path[i].sgl = sgl <= SGLS_DWORDS ? sgl : SGLS_NONE;
 	n->cache = id[ID_VWC] & VWC_PRESENT;
 	n->tells_namespaces = oaes & EVENTS_NAMESPACES;
 	n->abort_limit = id[ID_ACL] + 1u;
@@ -243,11 +272,42 @@ static int identify_take(struct nvme *n, uint16_t status, uint32_t dw0)
 	return 0;
 }
 
+/* Both numbers are 0's based [5.21.1.7]. */
 static int count_begin(struct nvme *n)
 {
-	struct nvme_sqe cmd = { .opcode = ADMIN_SET_FEATURES, .cdw10 = FEATURE_QUEUES };
+	struct nvme_sqe cmd = { .opcode = ADMIN_SET_FEATURES,
+				.cdw10 = FEATURE_QUEUES,
+				.cdw11 = (n->lanes - 1) << 16 | (n->lanes - 1) };
 
-	return nvme_step_send(n, &cmd); /* one of each: both are 0's based [5.21.1.7] */
+	return nvme_step_send(n, &cmd);
+}
+
+static int count_take(struct nvme *n, uint16_t status, uint32_t dw0)
+{
+	uint32_t sqs = (dw0 & 0xffff) + 1, cqs = (dw0 >> 16) + 1;
+	uint32_t granted = sqs < cqs ? sqs : cqs;
+
+	if (status) {
+		au_log(n->dev, AU_LOG_ERROR, "no number of queues can be had, status 0x%x", status);
+		return -AU_EIO;
+	}
+	/* One there is in any case, whatever it says. */
+	if (granted > n->lanes || n->lanes == 1)
+		granted = n->lanes;
+	if (n->paths && granted < n->paths) {
+		au_log(n->dev, AU_LOG_ERROR, "it has queues for %u lanes now, and had for %u",
+		       granted, n->paths);
+		return -AU_EIO;
+	}
+	if (!n->paths && granted < n->lanes)
+		au_log(n->dev, AU_LOG_WARN, "%u of %u lanes are used: it has no more queues",
+		       granted, au_device_lanes(n->dev));
+	if (!n->paths)
+		n->paths = granted;
+	au_device_use_lanes(n->dev, n->paths);
+	n->at = 0;
+	n->last = n->paths;
+	return 0;
 }
 
 static int events_begin(struct nvme *n)
@@ -273,7 +333,7 @@ static int shadow_begin(struct nvme *n)
 				.prp1 = n->shadow.addr,
 				.prp2 = n->event.addr };
 	/* With a great stride the doorbells would not fit into the page. */
-	bool fits = n->io.at[1] + 4 <= 1u << n->page_shift;
+	bool fits = n->path[n->paths - 1].io.at[1] + 4 <= 1u << n->page_shift;
 
 	if (!n->want_shadow || !n->can_shadow || !fits)
 		return NVME_SKIP;
@@ -284,36 +344,63 @@ static int shadow_begin(struct nvme *n)
 
 static int shadow_take(struct nvme *n, uint16_t status, uint32_t dw0)
 {
-	nvme_queue_shadow(n, &n->io, !status);
+	nvme_each_path(n, p) nvme_queue_shadow(n, &p->io, !status);
 	return 0;
+}
+
+/* The pairs that the list of steps is about, one after another. */
+static int path_next(struct nvme *n, uint32_t first)
+{
+	if (++n->at < n->last)
+		return NVME_REPEAT;
+	n->at = first;
+	return 0;
+}
+
+static int path_take(struct nvme *n, uint16_t status, uint32_t dw0)
+{
+	uint32_t first = n->steps_done == nvme_requeued ? n->last - 1 : 0;
+
+	if (!status)
+		return path_next(n, first);
+	au_log(n->dev, AU_LOG_ERROR, "%s: the controller refuses, status 0x%x", n->step->name,
+	       status);
+	return -AU_EIO;
+}
+
+static int path_may_refuse(struct nvme *n, uint16_t status, uint32_t dw0)
+{
+	return path_next(n, 0);
 }
 
 static int create_cq_begin(struct nvme *n)
 {
+	struct nvme_path *p = &n->path[n->at];
 	struct nvme_sqe cmd = { .opcode = ADMIN_CREATE_CQ,
-				.prp1 = n->io.cq_dma.addr,
-				.cdw10 = (n->io.size - 1) << 16 | NVME_IO,
+				.prp1 = p->io.cq_dma.addr,
+				.cdw10 = (p->io.size - 1) << 16 | (p->number + 1),
 				.cdw11 = QUEUE_CONTIGUOUS };
 
-	nvme_queue_reset(&n->io);
+	nvme_queue_reset(&p->io);
 	if (n->irqs)
-		cmd.cdw11 |= QUEUE_INTERRUPTS | n->io_vector << 16;
+		cmd.cdw11 |= QUEUE_INTERRUPTS | p->vector << 16;
 	return nvme_step_send(n, &cmd);
 }
 
 static int create_sq_begin(struct nvme *n)
 {
+	const struct nvme_path *p = &n->path[n->at];
 	struct nvme_sqe cmd = { .opcode = ADMIN_CREATE_SQ,
-				.prp1 = n->io.sq_dma.addr,
-				.cdw10 = (n->io.size - 1) << 16 | NVME_IO,
-				.cdw11 = NVME_IO << 16 | QUEUE_CONTIGUOUS };
+				.prp1 = p->io.sq_dma.addr,
+				.cdw10 = (p->io.size - 1) << 16 | (p->number + 1),
+				.cdw11 = (p->number + 1) << 16 | QUEUE_CONTIGUOUS };
 
 	return nvme_step_send(n, &cmd);
 }
 
 static int delete_sq_begin(struct nvme *n)
 {
-	struct nvme_sqe cmd = { .opcode = ADMIN_DELETE_SQ, .cdw10 = NVME_IO };
+	struct nvme_sqe cmd = { .opcode = ADMIN_DELETE_SQ, .cdw10 = n->at + 1 };
 
 	return nvme_step_send(n, &cmd);
 }
@@ -321,13 +408,16 @@ static int delete_sq_begin(struct nvme *n)
 /* What was completed until the queue was deleted is complete. */
 static int collect_begin(struct nvme *n)
 {
-	nvme_io_reap(n);
+	au_device_park(n->dev);
+	for (uint32_t i = n->at; i < n->last; i++)
+		nvme_io_reap(&n->path[i]);
+	au_device_unpark(n->dev);
 	return 0;
 }
 
 static int delete_cq_begin(struct nvme *n)
 {
-	struct nvme_sqe cmd = { .opcode = ADMIN_DELETE_CQ, .cdw10 = NVME_IO };
+	struct nvme_sqe cmd = { .opcode = ADMIN_DELETE_CQ, .cdw10 = n->at + 1 };
 
 	return nvme_step_send(n, &cmd);
 }
@@ -376,10 +466,10 @@ const struct nvme_step nvme_bring_up[] = {
 	{ "disabling the controller", 0, disable_begin, disable_check, NULL },
 	{ "enabling the controller", 0, enable_begin, enable_check, NULL },
 	{ "Identify Controller", ADMIN_MS, identify_begin, NULL, identify_take },
-	{ "Number of Queues", ADMIN_MS, count_begin, NULL, NULL },
+	{ "Number of Queues", ADMIN_MS, count_begin, NULL, count_take },
 	{ "Doorbell Buffer Config", ADMIN_MS, shadow_begin, NULL, shadow_take },
-	{ "Create I/O Completion Queue", ADMIN_MS, create_cq_begin, NULL, NULL },
-	{ "Create I/O Submission Queue", ADMIN_MS, create_sq_begin, NULL, NULL },
+	{ "Create I/O Completion Queue", ADMIN_MS, create_cq_begin, NULL, path_take },
+	{ "Create I/O Submission Queue", ADMIN_MS, create_sq_begin, NULL, path_take },
 	{ "the list of namespaces", ADMIN_MS, nvme_list_begin, NULL, nvme_list_take },
 	{ "Identify Namespace", ADMIN_MS, nvme_namespace_begin, NULL, nvme_namespace_take },
 	{ "Asynchronous Event Configuration", ADMIN_MS, events_begin, NULL, may_refuse },
@@ -387,18 +477,18 @@ const struct nvme_step nvme_bring_up[] = {
 };
 
 const struct nvme_step nvme_new_queues[] = {
-	{ "Delete I/O Submission Queue", ADMIN_MS, delete_sq_begin, NULL, NULL },
+	{ "Delete I/O Submission Queue", ADMIN_MS, delete_sq_begin, NULL, path_take },
 	{ "what was complete", 1, collect_begin, at_once, NULL },
-	{ "Delete I/O Completion Queue", ADMIN_MS, delete_cq_begin, NULL, NULL },
-	{ "Create I/O Completion Queue", ADMIN_MS, create_cq_begin, NULL, NULL },
-	{ "Create I/O Submission Queue", ADMIN_MS, create_sq_begin, NULL, NULL },
+	{ "Delete I/O Completion Queue", ADMIN_MS, delete_cq_begin, NULL, path_take },
+	{ "Create I/O Completion Queue", ADMIN_MS, create_cq_begin, NULL, path_take },
+	{ "Create I/O Submission Queue", ADMIN_MS, create_sq_begin, NULL, path_take },
 	{ NULL, 0, NULL, NULL, NULL },
 };
 
 const struct nvme_step nvme_shut_down[] = {
-	{ "Delete I/O Submission Queue", 1000, delete_sq_begin, NULL, may_refuse },
+	{ "Delete I/O Submission Queue", 1000, delete_sq_begin, NULL, path_may_refuse },
 	{ "what was complete", 1, collect_begin, at_once, NULL },
-	{ "Delete I/O Completion Queue", 1000, delete_cq_begin, NULL, may_refuse },
+	{ "Delete I/O Completion Queue", 1000, delete_cq_begin, NULL, path_may_refuse },
 	{ "the shutdown", 1000, shut_begin, shut_check, NULL },
 	{ "disabling the controller", 500, disable_begin, disable_check, NULL },
 	{ NULL, 0, NULL, NULL, NULL },

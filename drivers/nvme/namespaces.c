@@ -58,8 +58,11 @@ static void namespace_leave(struct nvme_ns *ns)
 	if (!ns->block || ns->leaving)
 		return;
 	au_log(ns->nvme->dev, AU_LOG_INFO, "namespace %u goes", ns->nsid);
-	ns->leaving = ns->nvme->leaving = ns->nvme->odd = true;
-	nvme_clock_faster(ns->nvme);
+	au_device_park(ns->nvme->dev);
+	ns->leaving = ns->nvme->leaving = true;
+	nvme_each_path(ns->nvme, p) nvme_io_odd(p);
+	au_device_unpark(ns->nvme->dev);
+	nvme_clock_faster(&ns->nvme->path[0]);
 }
 
 static const char *namespace_wrong(const struct nvme *n, uint64_t blocks, uint32_t shift,
@@ -94,9 +97,11 @@ static uint32_t namespace_compare(const struct nvme *n, const struct nvme_ns *ns
 static void namespace_add(struct nvme *n, struct nvme_ns *ns, const uint8_t *id)
 {
 	bool read_only = id[NS_NSATTR] & NSATTR_PROTECTED;
+	void *contexts[NVME_PATHS];
 	struct au_block_config config = {
 		AU_HEAD(struct au_block_config),
-		.context = ns,
+		.context = &ns->way[0],
+		.contexts = contexts,
 		.bytes = ns->bytes,
 		.block_size = 1u << ns->shift,
 		.max_transfer = n->max_transfer,
@@ -115,7 +120,11 @@ static void namespace_add(struct nvme *n, struct nvme_ns *ns, const uint8_t *id)
 	};
 
 	ns->nvme = n;
-	ns->word = (uint64_t)ns->nsid << 32;
+	for (uint32_t i = 0; i < NVME_PATHS; i++) {
+		ns->way[i] =
+			(struct nvme_way){ &n->path[i], (uint64_t)ns->nsid << 32, ns->shift, ns };
+		contexts[i] = &ns->way[i];
+	}
 	if (au_block_add(n->dev, &config, &ns->block) != 0)
 		ns->block = NULL;
 	else
@@ -193,11 +202,11 @@ int nvme_namespace_take(struct nvme *n, uint16_t status, uint32_t dw0)
 
 /* -------------------------------------------------------------------- leaving */
 
-static bool namespace_in_use(const struct nvme *n, const struct nvme_ns *ns)
+static bool namespace_in_use(struct nvme *n, const struct nvme_ns *ns)
 {
-	for (uint32_t i = 0; i < n->depth; i++)
-		if ((n->slots[i].key & NVME_BUSY) && nvme_slot_ns(&n->slots[i]) == ns)
-			return true;
+	nvme_each_path(n, p) for (uint32_t i = 0; i < n->depth;
+				  i++) if ((p->slots[i].key & NVME_BUSY) &&
+					   nvme_slot_ns(&p->slots[i]) == ns) return true;
 	return false;
 }
 
@@ -205,6 +214,7 @@ void nvme_namespaces_leave(struct nvme *n)
 {
 	if (!n->leaving)
 		return;
+	au_device_park(n->dev);
 	n->leaving = false;
 	for (struct nvme_ns *ns = n->ns; ns < &n->ns[NVME_NAMESPACES]; ns++) {
 		if (!ns->leaving)
@@ -218,7 +228,8 @@ void nvme_namespaces_leave(struct nvme *n)
 		ns->block = NULL;
 		ns->leaving = false;
 	}
-	nvme_io_odd(n);
+	nvme_each_path(n, p) nvme_io_odd(p);
+	au_device_unpark(n->dev);
 	if (!n->leaving && n->rescan_again) {
 		n->rescan_again = false;
 		n->logs |= 1u << LOG_NAMESPACES;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The NVMe driver, inside. One controller, one pair of I/O queues, up to 16 namespaces.
+ * The NVMe driver, inside. One controller, a pair of I/O queues for each lane, up to 16 namespaces.
  *
  *	nvme.c		callbacks		namespaces.c	units that come and go
  *	steps.c		one step at a time	events.c	asynchronous events
@@ -12,6 +12,11 @@
  *
  * The device is trusted no more than a client is: what it says is checked, and whatever is wrong
  * ends in a reset, at most.
+ *
+ * A pair is its lane's: requests, completions, and whether they take too long. All else is lane
+ *0's, the admin queue above all: a lane that finds something wrong tells lane 0, which parks the
+ *others when it has to touch what is theirs. Lane 0 has a pair, too, and often no other lane is
+ *there.
  */
 #ifndef NVME_H
 #define NVME_H
@@ -32,7 +37,8 @@
 #define NVME_TRIES	  3u
 #define NVME_UNSENT	  UINT8_MAX /* nvme_slot.tries: it was never sent */
 #define NVME_AERS	  4u
-#define NVME_IO		  1u /* the pair of I/O queues */
+#define NVME_PATHS	  8u
+#define NVME_DEPTH_MAX	  1023u /* of all pairs: what the arena has lists for */
 #define NVME_BUSY	  0x10000u
 
 /**
@@ -92,10 +98,66 @@ struct nvme_half {
 
 struct nvme;
 
+/**
+ * struct nvme_path - a pair of I/O queues, and the requests that go through it.
+ * @mask: of a command's identifier: its slot.
+ * @live: commands may be sent. Changed by its lane, or while that is parked, as all of this is.
+ * @odd: gone, a namespace is leaving, or @pair_waits: look closer.
+ * @sgl: SGLS_NONE, SGLS_ANY, SGLS_DWORDS.
+ * @waiting: for a slot, linked by driver[0].
+ * @pair_waits: the first that waits wants two slots.
+ * @completed: batches.
+ * @reaped: since the interrupt: it was ours.
+ * @number: of its lane; its queues have the number after that.
+ * @slow_clock: it was last seen idle. @clock_completed: @completed at the last tick.
+ * @notice: NOTICE_*, for lane 0. @wrong: why, or NULL. Both are atomic.
+ */
+struct nvme_path {
+	struct nvme_queue io;
+	uint32_t free_count;
+	uint32_t mask;
+	bool live;
+	bool odd;
+	bool reaped;
+	bool slow_clock;
+	uint32_t page_mask;
+	uint32_t sgl;
+	struct au_dma lists;
+	struct au_request *waiting, **waiting_end;
+	uint64_t completed;
+
+	struct nvme *nvme;
+	uint32_t number;
+	uint32_t vector;
+	struct au_lane *lane;
+	struct au_timer *clock;
+	uint64_t clock_completed;
+	uint32_t notice;
+	const char *wrong;
+	bool pair_waits;
+	struct nvme_half halves[NVME_ENTRIES_MAX];
+	uint16_t free[NVME_ENTRIES_MAX];
+	struct nvme_slot slots[NVME_ENTRIES_MAX];
+};
+
+#define NOTICE_SLOW  1u /* something is under way for long */
+#define NOTICE_LATE  2u /* ... for too long */
+#define NOTICE_WRONG 4u /* the device did what it must not */
+
+struct nvme_ns;
+
+/** struct nvme_way - of a namespace's requests to a pair: the context of the lane's queue. */
+struct nvme_way {
+	struct nvme_path *path;
+	uint64_t word; /* the first of its commands: NSID << 32 */
+	uint32_t shift;
+	struct nvme_ns *ns;
+};
+
 /** struct nvme_ns - a namespace; its unit, if @block. */
 struct nvme_ns {
 	struct nvme *nvme;
-	uint64_t word; /* the first of its commands: NSID << 32 */
+	struct nvme_way way[NVME_PATHS];
 	uint32_t shift;
 	uint32_t nsid;
 	bool leaving; /* its unit goes when no command of it is under way */
@@ -132,18 +194,8 @@ struct nvme_step {
 enum { NVME_SKIP = 1, NVME_REPEAT = 2, NVME_AGAIN = 3 };
 
 struct nvme {
-	/* what each request needs */
-	struct nvme_queue io;
-	uint32_t free_count;
-	uint32_t mask; /* of a command's identifier: its slot */
-	bool live;     /* I/O commands may be sent */
-	bool odd;      /* gone, or a namespace is leaving: look closer */
-	uint32_t page_mask;
-	uint32_t sgl; /* SGLS_NONE, SGLS_ANY, SGLS_DWORDS */
-	struct au_dma lists;
-	struct au_request *waiting, **waiting_end; /* for a slot, linked by driver[0] */
-	const struct nvme_step *step;		   /* NULL: none */
-	uint64_t completed;			   /* batches */
+	struct nvme_path path[NVME_PATHS]; /* what each request needs; lane 0's first */
+	const struct nvme_step *step;	   /* NULL: none */
 
 	struct au_device *dev;
 	struct au_regs *regs;
@@ -155,13 +207,15 @@ struct nvme {
 	uint32_t depth;
 	uint32_t timeout_ms;
 	bool want_shadow, want_sgl;
-	bool irqs; /* completions interrupt */
-	uint32_t io_vector;
-	bool reaped; /* since the interrupt: it was ours */
+	bool irqs;	   /* completions interrupt */
+	bool reaped;	   /* an admin completion, since the interrupt: it was ours */
+	uint32_t lanes;	   /* that can be used */
+	uint32_t paths;	   /* that the controller has queues for; 0: it was not asked yet */
+	uint32_t at, last; /* pairs that a list of steps is about */
 
 	/* of the controller */
 	uint64_t cap;
-	uint32_t page_shift;
+	uint32_t page_shift, page_mask;
 	uint32_t version;
 	uint32_t limit_ms;
 	uint32_t max_transfer;
@@ -192,9 +246,8 @@ struct nvme {
 	bool warned;		  /* of the health, by an event */
 	struct au_report *report; /* that somebody waits for; NULL: nobody */
 	unsigned int aers, aborts;
-	struct au_timer *clock;
-	bool slow_clock;	   /* it was last seen idle */
-	uint64_t clock_completed;  /* completed at the last tick */
+	struct au_work *trouble;   /* other lanes have noticed something */
+	bool up;		   /* the controller is ready */
 	uint64_t completed_before; /* the last reset */
 	unsigned int fruitless;	   /* resets in a row */
 	unsigned int resets;
@@ -203,12 +256,25 @@ struct nvme {
 	bool failed;
 	bool gone; /* set from any thread */
 
-	bool pair_waits; /* the first that waits wants two slots */
-	struct nvme_half halves[NVME_ENTRIES_MAX];
-	uint16_t free[NVME_ENTRIES_MAX];
 	uint8_t answer[4096]; /* a copy of data, for take() */
-	struct nvme_slot slots[NVME_ENTRIES_MAX];
 };
+
+/* The pairs that are used. */
+#define nvme_each_path(n, p) \
+	for (struct nvme_path *p = (n)->path; p < &(n)->path[(n)->paths]; (p)++)
+
+/** nvme_is_gone - on any lane. */
+static inline bool nvme_is_gone(const struct nvme *n)
+{
+	return __atomic_load_n(&n->gone, __ATOMIC_RELAXED);
+}
+
+/** nvme_set_odd - make all lanes look closer; any thread. */
+static inline void nvme_set_odd(struct nvme *n, bool odd)
+{
+	for (unsigned int i = 0; i < NVME_PATHS; i++)
+		__atomic_store_n(&n->path[i].odd, odd, __ATOMIC_RELAXED);
+}
 
 /* Numbers in what the device wrote. */
 #define nvme_get16(p) ((uint16_t)((p)[0] | (p)[1] << 8))
@@ -284,45 +350,52 @@ void nvme_stop_now(struct nvme *n);
 /* io.c */
 
 void nvme_deliver(struct au_queue *queue, struct au_request *req);
-/** nvme_poll - ring doorbells, take completions, go on with steps. */
+/** nvme_poll - ring doorbells, take completions, go on with steps. Lane 0. */
 unsigned int nvme_poll(void *context);
-/** nvme_idle - whether the lane may sleep. */
+/** nvme_path_poll - the same for the pair of another lane. */
+unsigned int nvme_path_poll(void *context);
+/** nvme_idle - whether lane 0 may sleep. */
 bool nvme_idle(void *context);
-/** nvme_io_reap - take completions of the I/O queue. */
-unsigned int nvme_io_reap(struct nvme *n);
-/** nvme_io_resubmit - send everything again that the device has forgotten. */
+/** nvme_path_idle - whether the pair's lane may. */
+bool nvme_path_idle(void *context);
+/** nvme_io_reap - take completions of the path. */
+unsigned int nvme_io_reap(struct nvme_path *p);
+/** nvme_flying - how many requests are outstanding. Others parked. */
+unsigned int nvme_flying(struct nvme *n);
+/** nvme_io_resubmit - pairs that are not live are: send everything again that the device has
+ * forgotten. */
 void nvme_io_resubmit(struct nvme *n);
 /** nvme_io_fail - everything ends with @status. */
 void nvme_io_fail(struct nvme *n, int status);
 /** nvme_io_drop - what only waits, of one namespace, ends. */
 void nvme_io_drop(struct nvme *n, const struct nvme_ns *ns);
 /** nvme_io_put - into the queue, where there is room: there are fewer slots than entries. */
-void nvme_io_put(struct nvme *n, const struct nvme_ns *ns, struct nvme_slot *slot,
+void nvme_io_put(struct nvme_path *p, const struct nvme_way *way, struct nvme_slot *slot,
 		 const struct au_request *req);
 /** nvme_io_wait - the request waits for its slots, behind all others. */
-void nvme_io_wait(struct nvme *n, struct au_request *req);
+void nvme_io_wait(struct nvme_path *p, struct au_request *req);
 /** nvme_io_end - the device has let go of it: it is complete. */
-void nvme_io_end(struct nvme *n, struct nvme_slot *slot, int status, uint16_t device_status);
+void nvme_io_end(struct nvme_path *p, struct nvme_slot *slot, int status, uint16_t device_status);
 /** nvme_io_odd - whether what is delivered needs a closer look, from now on. */
-void nvme_io_odd(struct nvme *n);
+void nvme_io_odd(struct nvme_path *p);
 /** nvme_slot_ns - whose command it is. */
 static inline struct nvme_ns *nvme_slot_ns(const struct nvme_slot *slot)
 {
-	return au_queue_context(au_request_queue(slot->req));
+	return ((struct nvme_way *)au_queue_context(au_request_queue(slot->req)))->ns;
 }
 
 /* fused.c */
 
 /** nvme_pair_start - the first half has a slot: one for the second, and both into the queue. */
-void nvme_pair_start(struct nvme *n, const struct nvme_ns *ns, struct nvme_slot *slot);
+void nvme_pair_start(struct nvme_path *p, const struct nvme_way *way, struct nvme_slot *slot);
 /** nvme_pair_answered - a half has been answered. Return: false: it had been already. */
-bool nvme_pair_answered(struct nvme *n, struct nvme_slot *slot, uint16_t status);
+bool nvme_pair_answered(struct nvme_path *p, struct nvme_slot *slot, uint16_t status);
 /** nvme_pair_forgotten - the device has forgotten it: it ends, unless it was never sent. */
-void nvme_pair_forgotten(struct nvme *n, struct nvme_slot *slot);
+void nvme_pair_forgotten(struct nvme_path *p, struct nvme_slot *slot);
 /** nvme_other_half - of a slot with a half. */
-static inline struct nvme_slot *nvme_other_half(struct nvme *n, const struct nvme_slot *slot)
+static inline struct nvme_slot *nvme_other_half(struct nvme_path *p, const struct nvme_slot *slot)
 {
-	return &n->slots[n->halves[slot - n->slots].other];
+	return &p->slots[p->halves[slot - p->slots].other];
 }
 
 /* namespaces.c */
@@ -352,17 +425,25 @@ void nvme_health_refused(struct nvme *n, uint16_t status);
 
 /* timeout.c */
 
-/** nvme_clock - look after everything now and then. */
+/** nvme_clock - look after everything now and then. Lane 0. */
 void nvme_clock(struct au_timer *timer, void *context);
-/** nvme_clock_faster - there is something to look after. */
-void nvme_clock_faster(struct nvme *n);
+/** nvme_path_clock - after a pair, on its lane. */
+void nvme_path_clock(struct au_timer *timer, void *context);
+/** nvme_clock_faster - there is something to look after. The pair's lane. */
+void nvme_clock_faster(struct nvme_path *p);
+/** nvme_trouble - another lane has noticed something. Lane 0. */
+void nvme_trouble(struct au_work *work, void *context);
+/** nvme_notice - tell lane 0; any lane. */
+void nvme_notice(struct nvme_path *p, uint32_t what);
 
 /* recover.c */
 
 /** nvme_reset - reset the controller; what is outstanding is sent again. */
 void nvme_reset(struct nvme *n, const char *why);
-/** nvme_requeue - the same with the I/O queues only. */
-void nvme_requeue(struct nvme *n, const char *why);
+/** nvme_requeue - the same with the pair's queues only. */
+void nvme_requeue(struct nvme_path *p, const char *why);
+/** nvme_requeued - whose end this is, as steps_done. */
+void nvme_requeued(struct nvme *n, int err);
 /** nvme_gone - the device does not answer any more. */
 void nvme_gone(struct nvme *n);
 

@@ -10,7 +10,7 @@
 
 #define CHIP_BLOCKS 4096u
 #define CHIP_HELD   64u
-#define CHIP_QUEUES 2u
+#define CHIP_QUEUES 5u /* the admin queue, and pairs for lanes */
 
 struct chip_queue {
 	uint64_t sq, cq;
@@ -34,13 +34,16 @@ static struct {
 	uint64_t shadow;
 	/* what it does */
 	bool never_ready, never_disabled, gone;
-	int hold_io;	    /* so many I/O commands are held, not completed; -1: all */
-	bool hold_admin;    /* Aborts and deletions too */
-	uint8_t fail_at;    /* CSTS.CFS instead of an answer to this admin command, once */
-	uint16_t io_status; /* the next I/O command ends with it */
+	unsigned int queues; /* that it grants; 0: it says what it was asked for */
+	int hold_io;	     /* so many I/O commands are held, not completed; -1: all */
+	bool hold_admin;     /* Aborts and deletions too */
+	uint8_t fail_at;     /* CSTS.CFS instead of an answer to this admin command, once */
+	uint16_t io_status;  /* the next I/O command ends with it */
 	uint16_t list_status;
 	/* what happened */
 	struct nvme_sqe held[CHIP_HELD], aer[4], last;
+	unsigned int held_qid[CHIP_HELD], ios_of[CHIP_QUEUES], deletes_of[CHIP_QUEUES];
+	uint32_t vector[CHIP_QUEUES], answer;
 	unsigned int sgl_ios, held_count, aers, ios, admins[256], resets, doorbells, aborts;
 	uint64_t maps, lba;
 	bool half; /* the first half of a fused operation was the last command */
@@ -198,9 +201,11 @@ static void chip_identify(const struct nvme_sqe *cmd)
 
 static uint16_t chip_admin(const struct nvme_sqe *cmd, bool *later)
 {
-	struct chip_queue *q = &chip.queue[1];
+	unsigned int qid = cmd->cdw10 & 0xffff, kept = 0;
+	struct chip_queue *q = &chip.queue[qid < CHIP_QUEUES ? qid : 0];
 
 	chip.admins[cmd->opcode]++;
+	chip.answer = 0;
 	switch (cmd->opcode) {
 	case ADMIN_IDENTIFY:
 		if (cmd->cdw10 == CNS_ACTIVE && chip.list_status)
@@ -211,15 +216,28 @@ static uint16_t chip_admin(const struct nvme_sqe *cmd, bool *later)
 		*q = (struct chip_queue){ .cq = cmd->prp1,
 					  .size = (cmd->cdw10 >> 16) + 1,
 					  .phase = 1 };
+		chip.vector[qid] = cmd->cdw11 >> 16;
+		return 0;
+	case ADMIN_SET_FEATURES:
+		if (cmd->cdw10 == FEATURE_QUEUES)
+			chip.answer = chip.queues ? (chip.queues - 1) * 0x10001u : cmd->cdw11;
 		return 0;
 	case ADMIN_CREATE_SQ:
+		assert_int_equal(cmd->cdw11 >> 16, qid);
 		q->sq = cmd->prp1;
 		q->live = true;
 		return 0;
 	case ADMIN_DELETE_SQ:
 	case ADMIN_DELETE_CQ:
 		q->live = false;
-		chip.held_count = 0;
+		chip.deletes_of[qid] += cmd->opcode == ADMIN_DELETE_SQ;
+		for (unsigned int i = 0; i < chip.held_count; i++) {
+			if (chip.held_qid[i] == qid)
+				continue;
+			chip.held_qid[kept] = chip.held_qid[i];
+			chip.held[kept++] = chip.held[i];
+		}
+		chip.held_count = kept;
 		return 0;
 	case ADMIN_ABORT:
 		chip.aborts++;
@@ -248,15 +266,18 @@ static void chip_command(unsigned int qid, const struct nvme_sqe *cmd)
 		chip.csts |= CSTS_CFS;
 		return;
 	}
+	chip.answer = 0;
 	if (qid == 0) {
 		later = chip.hold_admin &&
 			(cmd->opcode == ADMIN_DELETE_SQ || cmd->opcode == ADMIN_ABORT);
 		status = later ? 0 : chip_admin(cmd, &later);
 	} else {
 		chip.ios++;
+		chip.ios_of[qid]++;
 		if (chip.hold_io) {
 			chip.hold_io -= chip.hold_io > 0;
 			assert_true(chip.held_count < CHIP_HELD);
+			chip.held_qid[chip.held_count] = qid;
 			chip.held[chip.held_count++] = *cmd;
 			return;
 		}
@@ -270,16 +291,19 @@ static void chip_command(unsigned int qid, const struct nvme_sqe *cmd)
 		chip.io_status = 0;
 	}
 	if (!later)
-		chip_post(qid, 0, (uint16_t)qid, cmd->cid, status);
+		chip_post(qid, chip.answer, (uint16_t)qid, cmd->cid, status);
 }
 
 /* Execute and complete the held command @i. */
 static void chip_release(unsigned int i)
 {
 	struct nvme_sqe cmd = chip.held[i];
+	unsigned int qid = chip.held_qid[i];
 
-	memmove(&chip.held[i], &chip.held[i + 1], (--chip.held_count - i) * sizeof(cmd));
-	chip_post(1, 0, 1, cmd.cid, cmd.flags & 3 ? chip_fused(&cmd) : chip_io(&cmd));
+	chip.held_count--;
+	memmove(&chip.held[i], &chip.held[i + 1], (chip.held_count - i) * sizeof(cmd));
+	memmove(&chip.held_qid[i], &chip.held_qid[i + 1], (chip.held_count - i) * sizeof(qid));
+	chip_post(qid, 0, (uint16_t)qid, cmd.cid, cmd.flags & 3 ? chip_fused(&cmd) : chip_io(&cmd));
 }
 
 static void chip_run(unsigned int qid, uint32_t tail)
@@ -301,10 +325,12 @@ static void chip_look(void)
 {
 	uint32_t tail;
 
-	if (!chip.shadow || !chip.queue[1].live)
-		return;
-	memcpy(&tail, chip_memory(chip.shadow + 8, 4), 4);
-	chip_run(1, tail);
+	for (unsigned int qid = 1; chip.shadow && qid < CHIP_QUEUES; qid++) {
+		if (!chip.queue[qid].live)
+			continue;
+		memcpy(&tail, chip_memory(chip.shadow + 8 * qid, 4), 4);
+		chip_run(qid, tail);
+	}
 }
 
 static __attribute__((unused)) void chip_event(uint32_t dw0)
@@ -326,7 +352,8 @@ static void chip_enable(uint32_t cc)
 		chip.resets++;
 		chip.held_count = chip.aers = 0;
 		chip.shadow = 0;
-		chip.queue[0].live = chip.queue[1].live = false;
+		for (unsigned int qid = 0; qid < CHIP_QUEUES; qid++)
+			chip.queue[qid].live = false;
 		if (!chip.never_disabled)
 			chip.csts = 0;
 	}
@@ -383,8 +410,11 @@ static int chip_write(struct au_bus *bus, unsigned int region, uint64_t offset, 
 		chip_run(0, low);
 		break;
 	case REG_DOORBELLS + 8:
+	case REG_DOORBELLS + 16:
+	case REG_DOORBELLS + 24:
+	case REG_DOORBELLS + 32:
 		chip.doorbells++;
-		chip_run(1, low);
+		chip_run((unsigned int)(offset - REG_DOORBELLS) / 8, low);
 		break;
 	}
 	return 0;

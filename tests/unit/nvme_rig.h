@@ -11,7 +11,7 @@
 
 #include "base/note.h"
 
-#define ARENA	   0x280000u
+#define ARENA	   0x380000u
 #define POOL	   0x200000u
 #define TIMEOUT_MS 200u
 
