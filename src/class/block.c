@@ -262,12 +262,16 @@ void au_block_remove(struct au_block *block)
 
 void au_block_resize(struct au_block *block, uint64_t bytes)
 {
+	struct au_device *dev = au_unit_device(block->unit);
+
 	bytes &= ~(uint64_t)(block->config.block_size - 1);
 	if (bytes == block->config.bytes)
 		return;
+	auf_device_hold(dev);
 	block->config.bytes = block->info.bytes = bytes;
 	block_reach(block);
 	au_unit_event(block->unit, AU_BLOCK_EVENT_RESIZED, 1, bytes, 0);
+	auf_device_let_go(dev);
 }
 
 struct au_unit *au_block_unit(const struct au_block *block)

@@ -166,7 +166,7 @@ static void block_lanes_of(const struct disk_plan *plan)
 	json_int_t lanes;
 
 	snprintf(device, sizeof(device), "%.*s", (int)length, plan->target);
-	path = control_path("/v1/devices", device, NULL);
+	path = control_path("/v1/devices/", device, NULL);
 	if (path)
 		info = control_call("GET", path, NULL);
 	lanes = json_integer_value(json_object_get(info, "lanes"));

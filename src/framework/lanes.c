@@ -32,6 +32,11 @@ void auf_device_hold(struct au_device *dev)
 {
 	if (!auf_device_many(dev))
 		return;
+	/* It would wait for itself. */
+	if (!auf_lane_current(dev->lane)) {
+		auf_violation(dev, RULE_wrong_lane, NULL);
+		return;
+	}
 	if (dev->held) {
 		dev->held++;
 		return;
@@ -51,7 +56,7 @@ void auf_device_hold(struct au_device *dev)
 
 void auf_device_let_go(struct au_device *dev)
 {
-	if (!auf_device_many(dev) || dev->held == 0)
+	if (!auf_device_many(dev) || dev->held == 0 || !auf_lane_current(dev->lane))
 		return;
 	if (dev->held > 1) {
 		dev->held--;

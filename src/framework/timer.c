@@ -35,7 +35,7 @@ int au_timer_create_on(struct au_lane *lane, struct au_device *dev,
 {
 	struct au_timer *timer;
 
-	if (!fn || lane->index >= dev->lane_count || dev->lanes[lane->index] != lane)
+	if (!fn || !lane || lane->index >= dev->lane_count || dev->lanes[lane->index] != lane)
 		return -AU_EINVAL;
 	timer = au_os_alloc(sizeof(*timer));
 	if (!timer)
