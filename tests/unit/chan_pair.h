@@ -111,7 +111,7 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	h->real.config = *config;
 	h->real.slots = h->slots;
 	h->real.unit = &h->unit;
-	h->unit.first = &h->queue;
+	h->unit.first = h->real.first = &h->queue;
 	h->unit.plain_span = UINT32_MAX;
 	h->queue.bound = UINT32_MAX;
 	h->queue.deliver = fake_deliver;
