@@ -76,10 +76,13 @@ def fio(rig, export, seconds):
     return job, longest_gap(Path(f"{log}_iops.1.log"), 0, seconds * 1000)
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(60, marks=MINUTE), pytest.param(1800, marks=long(6000))])
-@pytest.mark.parametrize("which,kinds", [("software", {"kill"}), ("software", SOFTWARE), ("qemu", {"kill"}),
-                                         ("qemu", QEMU)],
-                         ids=["software-kill", "software-mixed", "qemu-kill", "qemu-mixed"])
+@pytest.mark.parametrize("which,kinds,seconds", [
+    pytest.param("software", {"kill"}, 60, marks=MINUTE, id="software-kill-60"),
+    pytest.param("software", SOFTWARE, 60, marks=MINUTE, id="software-mixed-60"),
+    pytest.param("qemu", {"kill"}, 60, marks=MINUTE, id="qemu-kill-60"),
+    pytest.param("qemu", QEMU, 60, marks=MINUTE, id="qemu-mixed-60"),
+    pytest.param("software", {"kill"}, 1800, marks=long(6000), id="software-kill-1800"),
+    pytest.param("software", SOFTWARE, 1800, marks=long(6000), id="software-mixed-1800")])
 def test_fio_over_nbd(rig, start, which, kinds, seconds):
     """fio with checksums over NBD, while anything may happen to the disk behind it."""
     need("nbdkit", "fio")
