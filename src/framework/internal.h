@@ -695,7 +695,8 @@ int auf_params_set(struct au_device *dev, const char *const *params, char *error
 	X(register_outside, "register-outside", "accesses stay within their window")            \
 	X(dma_free, "dma-free", "au_dma_free() gets what au_dma_alloc() gave, once")            \
 	X(create_late, "create-outside-prepare", "queues and interrupts are made in prepare()") \
-	X(wrong_lane, "wrong-lane", "requests are used on their own lane, units and the device on lane 0")
+	X(wrong_lane, "wrong-lane",                                                             \
+	  "requests are used on their own lane, units and the device on lane 0")
 
 enum auf_rule {
 #define AUF_RULE_ENUM(name, text, help) RULE_##name,

@@ -397,21 +397,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		T(test_pairs),
-		T(test_shadow),
-		T(test_slots),
-		T(test_fewer_queues),
-		T(test_fewer_later),
-		T(test_vectors),
-		T(test_line),
-		T(test_late),
-		T(test_late_twice),
-		T(test_late_reset),
-		T(test_wrong),
-		T(test_wrong_queue),
-		T(test_fatal),
-		T(test_pulled_out),
-		T(test_namespace_goes),
+		T(test_pairs),	      T(test_shadow),	   T(test_slots),
+		T(test_fewer_queues), T(test_fewer_later), T(test_vectors),
+		T(test_line),	      T(test_late),	   T(test_late_twice),
+		T(test_late_reset),   T(test_wrong),	   T(test_wrong_queue),
+		T(test_fatal),	      T(test_pulled_out),  T(test_namespace_goes),
 		T(test_close),
 #undef T
 	};
