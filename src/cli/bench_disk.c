@@ -105,8 +105,8 @@ static void disk_done(struct au_io *io)
 		lane->flying--;
 }
 
-/* Until nothing more is to be submitted, and then until everything is back. bench/block counts the
- * instructions in here. */
+/* Until nothing more is to be submitted, and then until everything is back.
+ * bench/block-instructions counts the instructions in here. */
 static void __attribute__((noinline)) disk_loop(struct disk_lane *lane)
 {
 	unsigned int round = 0;

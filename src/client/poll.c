@@ -162,7 +162,8 @@ int handle_poll(struct au_handle *h, unsigned int max, int timeout_ms, const _At
 	} else if (!poll_enough(h, stop)) {
 		if (timeout_ms != 0) {
 			count = poll_wait(h, max, timeout_ms, stop);
-		} else if (++h->idle_polls >= POLL_IDLE) {
+		} else if (h->chan && ++h->idle_polls >= POLL_IDLE) {
+			/* Without a channel the lane looks by itself. */
 			h->idle_polls = 0;
 			handle_attend(h, 0);
 		}

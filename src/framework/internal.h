@@ -74,6 +74,7 @@ struct au_lane {
 	uint64_t seen_ms;
 	uint64_t look_ms; /* when to look at descriptors next while busy */
 	unsigned int fd_sources;
+	unsigned int pollers; /* of drivers, which need no interrupt while the lane is awake */
 	bool look; /* look at descriptors in this turn */
 
 	_Atomic(struct auf_work *) work; /* posted, newest first */

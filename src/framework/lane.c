@@ -317,8 +317,9 @@ unsigned int auf_lane_poll(struct au_lane *lane)
 {
 	unsigned int done = auf_lane_turn(lane);
 
-	/* Whoever polls without sleeping should not wait a millisecond for an interrupt. */
-	if (!done && lane->fd_sources && !lane->look &&
+	/* Whoever polls without sleeping should not wait a millisecond for an interrupt that
+	 * nothing else tells of. */
+	if (!done && lane->fd_sources && !lane->pollers && !lane->look &&
 	    au_os_ticks() - lane->ticks > lane->tick_step / 8) {
 		auf_lane_clock(lane);
 		lane->look = true;

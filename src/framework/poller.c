@@ -66,6 +66,7 @@ int auf_pollers_start(struct au_device *dev)
 
 		if (!err)
 			err = auf_lane_add(poller->lane, &poller->source);
+		poller->lane->pollers += !err;
 	}
 	return err;
 }
@@ -75,6 +76,7 @@ void auf_pollers_stop(struct au_device *dev)
 	au_list_for_each (node, &dev->pollers) {
 		struct au_poller *poller = AU_CONTAINER(node, struct au_poller, node);
 
+		poller->lane->pollers -= poller->source.lane != NULL;
 		auf_lane_remove(poller->lane, &poller->source);
 	}
 }

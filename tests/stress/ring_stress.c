@@ -358,9 +358,19 @@ static void *run_server(void *arg)
 
 		for (; budget; budget--) {
 			struct request request;
+			const void *entry;
 
-			if (!au_ring64_pop(&c, &request))
+			/* Half of them are read where they lie. */
+			if (next_random(&e->random) & 1) {
+				if (!au_ring64_peek(&c, &entry))
+					break;
+				for (unsigned i = 0; i < sizeof(request) / 4; i++)
+					((uint32_t *)(void *)&request)[i] = __atomic_load_n(
+						(const uint32_t *)entry + i, __ATOMIC_RELAXED);
+				au_ring64_skip(&c);
+			} else if (!au_ring64_pop(&c, &request)) {
 				break;
+			}
 			check_request(s, &request);
 			e->received++;
 			if (!answer(s, &p, request.number))
