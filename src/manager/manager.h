@@ -41,6 +41,7 @@ struct mgr_listener;
 #define MGR_POOLS_MAX	 (256u << 20) /* bytes of all pools of a device */
 #define MGR_BEAT_MS	 300	      /* between signs of life */
 #define MGR_HANG_MS	 600	      /* a beat unanswered for so long is a hang */
+#define MGR_EXCUSE_MS	 4000	      /* ... if so much more is not for want of a processor */
 #define MGR_START_MS	 10000	      /* from spawn to AU_HM_READY */
 #define MGR_STOP_MS	 5000	      /* from AU_HM_STOP to exit */
 #define MGR_OPEN_MS	 2000	      /* to open a session with a device server */
@@ -114,6 +115,8 @@ enum mgr_verdict {
  * @dev: NULL once the device has let go of it; it is then in mgr->dying.
  * @child: it is our child; an adopted one is not, and has no exit status.
  * @beat: last number sent; @beat_ns: when the oldest unanswered one was; 0: all are answered.
+ * @looked_ns: when somebody last looked for the answer; @starved_ns: how long its threads had
+ *waited for a processor then; @excused_ns: how much was added to @beat_ns for that.
  * @completed: requests, when last looked at; @credited_ns: service time is credited up to here.
  * @verdict, @why: set by whoever kills it.
  * @blocked: it did not read; channels have messages for it.
@@ -141,6 +144,7 @@ struct mgr_host {
 	uint32_t generation;
 	uint32_t beat;
 	uint64_t beat_ns;
+	uint64_t looked_ns, starved_ns, excused_ns;
 	uint64_t completed;
 	uint64_t credited_ns;
 	uint64_t ready_ns;

@@ -4,7 +4,8 @@
  * serves I/O, stores the number it was asked with in the status page. A lane that has not done so
  * within 600 ms hangs: the verdict falls at the third beat at the latest, within 0.9 s. One that is
  * silent because it was stopped (SIGSTOP) will not come to life by waiting: there, the next beat is
- * enough. Time in which the manager itself was not scheduled counts for nobody.
+ * enough. Time in which the manager itself was not scheduled counts for nobody; nor does time in
+ * which the host's threads wanted to run and others had the processors, up to a limit.
  */
 #include "manager/manager.h"
 
@@ -80,6 +81,55 @@ static char supervise_state(pid_t pid)
 	return first;
 }
 
+/*
+ * How long threads of a process have waited for a processor, all together, in ns; 0: unknown, since
+ * not every kernel counts it. The second number of schedstat.
+ */
+static uint64_t supervise_starved_ns(pid_t pid)
+{
+	char path[48];
+	uint64_t sum = 0;
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		unsigned long long ran, waited;
+		char name[80];
+		FILE *file;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(name, sizeof(name), "%s/%.16s/schedstat", path, entry->d_name);
+		file = fopen(name, "re");
+		if (file && fscanf(file, "%llu %llu", &ran, &waited) == 2)
+			sum += waited;
+		if (file)
+			fclose(file);
+	}
+	if (dir)
+		closedir(dir);
+	return sum;
+}
+
+/* A beat is unanswered: what since the last look was not the host's to use does not count. */
+static void supervise_excuse(struct mgr_host *host, uint64_t now, uint64_t late)
+{
+	uint64_t starved = supervise_starved_ns(host->pid), excuse = late;
+
+	if (host->looked_ns > host->beat_ns && starved > host->starved_ns)
+		excuse += starved - host->starved_ns;
+	if (host->looked_ns > host->beat_ns && excuse > now - host->looked_ns)
+		excuse = now - host->looked_ns;
+	if (host->excused_ns + excuse > MGR_EXCUSE_MS * 1000000ull)
+		excuse = MGR_EXCUSE_MS * 1000000ull - host->excused_ns;
+	host->excused_ns += excuse;
+	host->beat_ns += excuse;
+	host->starved_ns = starved;
+	host->looked_ns = now;
+}
+
 static bool supervise_stopped(const struct mgr_host *host)
 {
 	return supervise_state(host->pid) == 'T';
@@ -101,7 +151,7 @@ static void supervise_hung(struct mgr_host *host, int lane, uint64_t silent_ms)
 			      state == 'R' ? "computing" : "waiting in the kernel");
 }
 
-static void supervise_host(struct mgr_host *host, uint64_t now)
+static void supervise_host(struct mgr_host *host, uint64_t now, uint64_t late)
 {
 	const struct mgr_device *dev = host->dev;
 	struct au_hm_beat beat = { .head.type = AU_HM_BEAT };
@@ -117,7 +167,9 @@ static void supervise_host(struct mgr_host *host, uint64_t now)
 	lane = host->beat ? supervise_silent_lane(host) : -1;
 	overdue_ms = supervise_overdue_ms(host);
 	if (lane < 0)
-		host->beat_ns = 0;
+		host->beat_ns = host->excused_ns = 0;
+	if (host->beat_ns)
+		supervise_excuse(host, now, late);
 	if (!dev->held && host->beat_ns &&
 	    (now - host->beat_ns >= MGR_HANG_MS * 1000000ull || supervise_stopped(host))) {
 		supervise_hung(host, lane, (now - host->beat_ns) / 1000000);
@@ -152,10 +204,7 @@ static void supervise_tick(struct au_loop_timer *timer)
 		if (!dev->host)
 			continue;
 		hosts = true;
-		/* Where we were not scheduled, the host may not have been either. */
-		if (dev->host->beat_ns && late > 20000000ull)
-			dev->host->beat_ns += late;
-		supervise_host(dev->host, now);
+		supervise_host(dev->host, now, late);
 	}
 	mgr->tick_ns = now;
 	if (hosts)

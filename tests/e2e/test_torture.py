@@ -387,6 +387,29 @@ def test_deadlock_in_a_callback(rig):
     assert client.end() == 0
 
 
+def hog(processor):
+    """Take a processor away from everybody, for 2 s of its time: the kernel sees to the end."""
+    resource.setrlimit(resource.RLIMIT_RTTIME, (2_000_000, 2_000_000))
+    os.sched_setaffinity(0, {processor})
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+
+
+@pytest.mark.soak
+def test_a_host_without_a_processor_is_not_hung(rig):
+    """Something else has its processor for seconds: that is no fault of the driver's."""
+    rig.manager()
+    name = attach(rig, "t-echo")
+    pid = rig.row(name)["pid"]
+    last = os.cpu_count() - 1
+    for task in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(task), {last})
+    with subprocess.Popen(["sh", "-c", "while :; do :; done"], preexec_fn=lambda: hog(last)) as child:
+        child.wait(30)
+    time.sleep(1)
+    row = rig.row(name)
+    assert (row["pid"], row["restarts"]) == (pid, 0)
+
+
 def test_request_held_after_cancel(rig):
     """The lane is alive, but one request never comes back: overdue after the cancel, and a verdict."""
     rig.manager()
