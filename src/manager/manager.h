@@ -41,6 +41,7 @@ struct mgr_listener;
 #define MGR_POOLS_MAX	 (256u << 20) /* bytes of all pools of a device */
 #define MGR_BEAT_MS	 300	      /* between signs of life */
 #define MGR_HANG_MS	 600	      /* a beat unanswered for so long is a hang */
+#define MGR_CHANCE_MS	 20	      /* ... of a processor is enough to answer it */
 #define MGR_EXCUSE_MS	 4000	      /* ... if so much more is not for want of a processor */
 #define MGR_START_MS	 10000	      /* from spawn to AU_HM_READY */
 #define MGR_STOP_MS	 5000	      /* from AU_HM_STOP to exit */
@@ -144,7 +145,7 @@ struct mgr_host {
 	uint32_t generation;
 	uint32_t beat;
 	uint64_t beat_ns;
-	uint64_t looked_ns, starved_ns, excused_ns;
+	uint64_t looked_ns, ran_ns, waited_ns, excused_ns;
 	uint64_t completed;
 	uint64_t credited_ns;
 	uint64_t ready_ns;

@@ -81,52 +81,63 @@ static char supervise_state(pid_t pid)
 	return first;
 }
 
-/*
- * How long threads of a process have waited for a processor, all together, in ns; 0: unknown, since
- * not every kernel counts it. The second number of schedstat.
- */
-static uint64_t supervise_starved_ns(pid_t pid)
+/* What the threads of a process have had of the processors, all together: schedstat's first two. */
+struct supervise_share {
+	uint64_t ran_ns, waited_ns; /* waits that are over */
+	bool waits;		    /* one of them would run now */
+};
+
+static void supervise_share(pid_t pid, struct supervise_share *share)
 {
 	char path[48];
-	uint64_t sum = 0;
 	struct dirent *entry;
 	DIR *dir;
 
+	*share = (struct supervise_share){ 0 };
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
 		unsigned long long ran, waited;
-		char name[80];
+		char name[80], state = '?';
 		FILE *file;
 
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(name, sizeof(name), "%s/%.16s/schedstat", path, entry->d_name);
 		file = fopen(name, "re");
-		if (file && fscanf(file, "%llu %llu", &ran, &waited) == 2)
-			sum += waited;
+		if (file && fscanf(file, "%llu %llu", &ran, &waited) == 2) {
+			share->ran_ns += ran;
+			share->waited_ns += waited;
+		}
 		if (file)
 			fclose(file);
+		if (mgr_process_start_time((pid_t)atoi(entry->d_name), &state))
+			share->waits |= state == 'R';
 	}
 	if (dir)
 		closedir(dir);
-	return sum;
 }
 
 /* A beat is unanswered: what since the last look was not the host's to use does not count. */
 static void supervise_excuse(struct mgr_host *host, uint64_t now, uint64_t late)
 {
-	uint64_t starved = supervise_starved_ns(host->pid), excuse = late;
+	uint64_t excuse = late, looked = now - host->looked_ns, ran;
+	struct supervise_share share;
 
-	if (host->looked_ns > host->beat_ns && starved > host->starved_ns)
-		excuse += starved - host->starved_ns;
-	if (host->looked_ns > host->beat_ns && excuse > now - host->looked_ns)
-		excuse = now - host->looked_ns;
+	supervise_share(host->pid, &share);
+	if (host->looked_ns > host->beat_ns) {
+		ran = share.ran_ns - host->ran_ns;
+		/* An answer takes microseconds: who ran for longer than that had its chance. */
+		if (ran < MGR_CHANCE_MS * 1000000ull)
+			excuse += share.waits ? looked : share.waited_ns - host->waited_ns;
+		excuse = excuse < looked ? excuse : looked;
+	}
 	if (host->excused_ns + excuse > MGR_EXCUSE_MS * 1000000ull)
 		excuse = MGR_EXCUSE_MS * 1000000ull - host->excused_ns;
 	host->excused_ns += excuse;
 	host->beat_ns += excuse;
-	host->starved_ns = starved;
+	host->ran_ns = share.ran_ns;
+	host->waited_ns = share.waited_ns;
 	host->looked_ns = now;
 }
 

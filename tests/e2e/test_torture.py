@@ -407,7 +407,7 @@ def test_a_host_without_a_processor_is_not_hung(rig):
         child.wait(30)
     time.sleep(1)
     row = rig.row(name)
-    assert (row["pid"], row["restarts"]) == (pid, 0)
+    assert (row["pid"], row["restarts"]) == (pid, 0), rig.log()
 
 
 def test_request_held_after_cancel(rig):
