@@ -51,13 +51,11 @@ enum au_block_op {
 
 /*
  * AU_BLOCK_COMPARE_WRITE compares and writes in one go: nobody else's request comes in between, of
- * whatever client or host of the device. It ends with
- *	0		it was written
- *	-EILSEQ		something else was there, and still is
- *	-EOWNERDEAD	the driver died, or its device was reset, while they had it: it may have
- *been written or not. It is never done again by itself, since a second one finds what the first
- *wrote: read, and decide -EOPNOTSUPP	the unit cannot do it (AU_BLOCK_CAN_COMPARE) or what a write
- *ends with, and is then as uncertain as that.
+ * whatever client or host of the device. It ends with 0: it was written; -EILSEQ: something else
+ * was there, and still is; -EOPNOTSUPP: the unit cannot do it (see AU_BLOCK_CAN_COMPARE);
+ * -EOWNERDEAD: the driver died, or its device was reset, while they had it, and it may have been
+ * written or not. It is never done again by itself, since a second one finds what the first wrote:
+ * read, and decide. Any other error is what a write ends with, and as uncertain as that.
  */
 
 /**

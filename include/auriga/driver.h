@@ -280,11 +280,11 @@ AU_API uint32_t au_pci_find_capability(struct au_device *dev, uint8_t id);
 /**
  * struct au_regs - one mapped register window (a memory or an I/O-port BAR, or part of one).
  * @base: where the window is mapped; NULL when accesses go through the framework: they are
- *messages, or the window is smaller than the largest access.
+ * messages, or the window is smaller than the largest access.
  * @size: bytes; at least 8 where there is a @base.
  *
  * Read the members only through the functions below. Made by the framework: it grows at the end
- *only, and what is there stays as it is, since drivers have the functions built in.
+ * only, and what is there stays as it is, since drivers have the functions built in.
  */
 struct au_regs {
 	volatile void *base;
@@ -542,7 +542,7 @@ AU_API void au_work_queue(struct au_work *work);
  * @dma: where the device finds @data, all of it contiguous, when the driver uses DMA (AU_DMA).
  *
  * Made by the framework, which may have more behind it than a driver's build knows: members are
- *added at the end only, and drivers never copy or allocate one.
+ * added at the end only, and drivers never copy or allocate one.
  *
  * A request has one owner. The driver owns it from delivery until it completes it, hands it back
  * or forwards it; any use by another is caught and named by the verifier.

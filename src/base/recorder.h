@@ -69,7 +69,7 @@ _Static_assert(sizeof(struct au_record) == 64, "one cache line");
  * struct au_crash - what the crash handler leaves: frames are addresses in modules listed by
  * build-id. Hostile input.
  * @address: that was accessed; for SIGSYS, the number of the system call; 0 when the signal was
- *sent.
+ * sent.
  * @lane: whose thread it was; 0xffffffff: the one that talks to the manager.
  * @regs: x86-64: as in mcontext_t.gregs; aarch64: x0 to x20, x30, sp, pc.
  * @frames: the program counter first, then return addresses.

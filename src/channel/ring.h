@@ -19,15 +19,15 @@
  * Zeroed memory is an empty ring: neither end initialises the shared part, so the ends may attach
  * in any order. Sizes, bases and positions live in the private struct au_ring_producer and
  * au_ring_consumer and are never read back from shared memory. What a hostile peer can do is
- *limited to: garbage in an entry (the caller checks its private copy), an impossible head
+ * limited to: garbage in an entry (the caller checks its private copy), an impossible head
  *(-EPROTO), false or missing doorbells, and silence. Whoever pops in a loop must bound the loop.
  *
  * Each entry is published by a plain release store as soon as it is written, so the two ends work
- *at the same time. Flush, once per batch, takes back the sleeping flag by an atomic exchange and
- *says whether it was set: a batch pays for one locked instruction. Against that the consumer says
- *that it sleeps by an atomic exchange too, and then looks at the next entry once more. One of the
- *two exchanges comes first: if it is the producer's, the consumer sees what was published before
- *it; otherwise the producer sees the flag. Atomic operations, no fences: ThreadSanitizer does not
+ * at the same time. Flush, once per batch, takes back the sleeping flag by an atomic exchange and
+ * says whether it was set: a batch pays for one locked instruction. Against that the consumer says
+ * that it sleeps by an atomic exchange too, and then looks at the next entry once more. One of the
+ * two exchanges comes first: if it is the producer's, the consumer sees what was published before
+ * it; otherwise the producer sees the flag. Atomic operations, no fences: ThreadSanitizer does not
  * understand fences. (Publishing a batch at once, by its first entry or by a shared tail, measured
  * 0.6 to 0.8 of this with 8 and 32 outstanding, and as much with 128.)
  *

@@ -62,7 +62,7 @@ void au_chan_gate_skip(struct au_chan_gate *gate);
  * @quiet: AU_OPEN_QUIET.
  * @replaying: the channel lived in an earlier generation; it counts in @gate->waiting.
  * @awaited: ... and had requests there: it counts until it has replayed, otherwise until it is
- *here.
+ * here.
  * @busy: counts the channels that have requests here, or are awaited; NULL: nobody wants to know.
  * @ended: the channel ends by itself: @reason is 0 when the client has gone, -EPROTO when it broke
  *	a rule; @text is one line. closed() follows. au_chan_server_close() is not to be called.

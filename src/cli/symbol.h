@@ -8,7 +8,7 @@
 /**
  * symbol_name - name an address in a module: "port_send+0x12 (uart16550.c:61)".
  * @module: the file; @build_id: what the dead process had loaded, in hex: another file under that
- *name is not looked into.
+ * name is not looked into.
  * @address: as the file was linked.
  * Return: @buf; "?" when there is nothing to say.
  */

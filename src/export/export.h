@@ -31,7 +31,7 @@ struct bridge_send {
 /**
  * struct bridge - the pump between a serial unit and a door.
  * @received: bytes have come in at @in, @in_length of them from @in_offset on; the door takes what
- *it can with bridge_take(). Called from bridge_poll().
+ * it can with bridge_take(). Called from bridge_poll().
  * @failed: the first error of the unit; 0 while there is none.
  */
 struct bridge {

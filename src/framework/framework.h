@@ -112,7 +112,7 @@ struct auf_gone {
  *	alone.
  * @recorder: status page and flight recorder, or NULL.
  * @arena, @arena_size, @arena_fd: the driver's arena for DMA, zeroed, a memfd and where it is
- *mapped; none when the driver does no DMA. They stay the caller's.
+ * mapped; none when the driver does no DMA. They stay the caller's.
  * @retained, @retained_size, @retained_fresh: the driver's retained memory.
  * @state, @state_size, @state_fresh: class state of all units; outlives the host. Hostile input
  *	unless fresh.
@@ -332,7 +332,7 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
  * @remove: free the class' part of the unit.
  * @first_op: operations below it are refused with -AU_ENOTSUP.
  * @plain_op: operations from here to @last_op that the unit's reach allows go straight to the
- *default queue, past submit(); 0: none. See auf_unit_reach().
+ * default queue, past submit(); 0: none. See auf_unit_reach().
  * @last_op: operations above it are refused; 0: none are.
  */
 struct auf_class {

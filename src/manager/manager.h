@@ -117,7 +117,7 @@ enum mgr_verdict {
  * @child: it is our child; an adopted one is not, and has no exit status.
  * @beat: last number sent; @beat_ns: when the oldest unanswered one was; 0: all are answered.
  * @looked_ns: when somebody last looked for the answer; @starved_ns: how long its threads had
- *waited for a processor then; @excused_ns: how much was added to @beat_ns for that.
+ * waited for a processor then; @excused_ns: how much was added to @beat_ns for that.
  * @completed: requests, when last looked at; @credited_ns: service time is credited up to here.
  * @verdict, @why: set by whoever kills it.
  * @blocked: it did not read; channels have messages for it.

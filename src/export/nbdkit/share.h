@@ -29,7 +29,7 @@ struct share_place;
  * @sleepers: those that wait for their requests, and may be asked to lead; the oldest first.
  * @hungry: those that wait for a place.
  * @leading: one of them polls. @heir: was woken to do so, and will be there soon. @asleep: it has
- *nothing to do, so that others have to submit themselves what they want.
+ * nothing to do, so that others have to submit themselves what they want.
  * @dead: the handle has failed for good.
  * @complete: what the last poll has brought; the leader's.
  * @spin: the leader's.
