@@ -9,29 +9,51 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #define CLOSER_THREADS 8 /* at most: one that hangs must not keep the others waiting */
 
+/* The first thread stays; the others leave when there is nothing left to do. */
 struct closer {
 	int pipe[2];
-	unsigned int threads;
+	_Atomic unsigned int threads;
 };
 
 /* What clients sent may hang for ever, which must not keep devices from being let go. */
 static struct closer closer_foreign = { .pipe = { -1, -1 } };
 static struct closer closer_sessions = { .pipe = { -1, -1 } };
 
-static void *closer_run(void *arg)
+static void closer_work(const struct closer *closer)
 {
-	const struct closer *closer = arg;
 	int fd;
 
 	while (read(closer->pipe[0], &fd, sizeof(fd)) == sizeof(fd))
 		close(fd);
+}
+
+static void *closer_run_first(void *arg)
+{
+	struct closer *closer = arg;
+	struct pollfd poll_fd = { .fd = closer->pipe[0], .events = POLLIN };
+
+	for (;;) {
+		poll(&poll_fd, 1, -1);
+		closer_work(closer);
+	}
+	return NULL;
+}
+
+static void *closer_run(void *arg)
+{
+	struct closer *closer = arg;
+
+	closer_work(closer);
+	atomic_fetch_sub(&closer->threads, 1);
 	return NULL;
 }
 
@@ -41,25 +63,25 @@ static void closer_start(struct closer *closer)
 	sigset_t all, before;
 	pthread_t thread;
 
-	if (closer->threads == CLOSER_THREADS)
+	bool first = closer->threads == 0;
+
+	if (closer->threads >= CLOSER_THREADS)
 		return;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 64 * 1024);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	if (pthread_create(&thread, &attr, closer_run, closer) == 0)
-		closer->threads++;
+	atomic_fetch_add(&closer->threads, 1);
+	if (pthread_create(&thread, &attr, first ? closer_run_first : closer_run, closer))
+		atomic_fetch_sub(&closer->threads, 1);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 }
 
 static int closer_init(struct closer *closer)
 {
-	if (pipe2(closer->pipe, O_CLOEXEC))
-		return -errno;
-	/* For us alone: the threads wait in read(). */
-	if (fcntl(closer->pipe[1], F_SETFL, O_NONBLOCK))
+	if (pipe2(closer->pipe, O_CLOEXEC | O_NONBLOCK))
 		return -errno;
 	closer_start(closer);
 	return closer->threads ? 0 : -ENOMEM;
