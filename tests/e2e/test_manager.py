@@ -154,7 +154,7 @@ class Client(subprocess.Popen):
             self.wait(timeout)
             return json.loads(self.first)
         self.wait(timeout)
-        return json.loads(self.stdout.read())
+        return json.loads(self.stdout.read().splitlines()[-1])  # events may be told before
 
 
 def hosts_of(rundir):
