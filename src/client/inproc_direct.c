@@ -66,7 +66,9 @@ struct direct {
 /* Where the copy of a request's data is. */
 static char *direct_copy_place(const struct direct *p, uint32_t slot)
 {
-	return (char *)p->pool.base + (size_t)(p->claimed ? p->mask : slot) * p->buffer_size;
+	size_t at = (size_t)(p->claimed ? p->mask : slot) * p->buffer_size;
+
+	return p->pool.base ? (char *)p->pool.base + at : NULL; /* none where buffers are empty */
 }
 
 /* What the driver left in the slot's place, for the application. */

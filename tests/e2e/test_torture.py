@@ -425,7 +425,8 @@ def test_request_held_after_cancel(rig):
     took = watch.took()
     assert answer["outstanding"] == 0 and statuses(answer) == [-errno.ECANCELED, 0], answer
     row = rig.row(name)
-    assert row["pid"] != pid and row["restarts"] == 1
+    # The next host is offered it once more, if that one is there before the cancel's grace ends.
+    assert row["pid"] != pid and row["restarts"] in (1, 2), rig.log()
     print(f"given back {took:.2f} s after the cancel")
     assert took < 3
     assert "held a cancelled request" in rig.auriga("crash", name).stdout
