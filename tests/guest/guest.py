@@ -191,7 +191,7 @@ class Monitor:
             if value.startswith("{"):
                 arguments[key] = json.loads(value)
         # A device that was unplugged has its disk a little longer.
-        for _ in range(100):
+        for _ in range(300):
             error = self.ask(name, **arguments)
             if not error or "in use" not in error:
                 break
