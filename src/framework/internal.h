@@ -75,7 +75,7 @@ struct au_lane {
 	uint64_t look_ms; /* when to look at descriptors next while busy */
 	unsigned int fd_sources;
 	unsigned int pollers; /* of drivers, which need no interrupt while the lane is awake */
-	bool look; /* look at descriptors in this turn */
+	bool look;	      /* look at descriptors in this turn */
 
 	_Atomic(struct auf_work *) work; /* posted, newest first */
 	struct auf_work *work_list;	 /* collected, oldest first */
