@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nvme_host import Controller
+from rig import Rig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -51,6 +52,20 @@ def auriga(build, rundir):
         options = {"capture_output": True, "text": True, "timeout": 30, **options}
         return subprocess.run([build / "bin/auriga", *map(str, arguments)], check=False, **options)
     return run
+
+
+@pytest.fixture
+def drivers_of_tests(build, monkeypatch):
+    """Drivers are looked for among those of tests, too."""
+    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
+
+
+@pytest.fixture
+def rig(build, rundir):
+    """The build's programs in a runtime directory; what it starts ends with it."""
+    r = Rig(build, rundir)
+    yield r
+    r.close()
 
 
 @pytest.fixture

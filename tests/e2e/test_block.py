@@ -9,18 +9,12 @@ import pytest
 
 from crowd import crowded
 from disk import Killer, attach, bench, load
-from rig import Rig
 
 MIB = 1 << 20
 FORMS = ["process", "thread", "app"]
 
 
-@pytest.fixture
-def rig(build, rundir, monkeypatch):
-    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
-    r = Rig(build, rundir)
-    yield r
-    r.close()
+pytestmark = pytest.mark.usefixtures("drivers_of_tests")
 
 
 def disk(rig, form, driver="ram", **params):

@@ -8,20 +8,13 @@ import pytest
 
 from chaos import Chaos, gap_limit
 from disk import need, tool
-from rig import Rig, long
+from rig import long
 from test_nbd import Export
 
 MACHINE = Path(__file__).parents[2] / "lab/machines/nvme.conf"
 MINUTE = [pytest.mark.minute, pytest.mark.soak, pytest.mark.timeout(300)]
 SOFTWARE = {"kill", "stop", "timeout", "reset", "restart"}
 QEMU = {"kill", "stop", "freeze", "restart"}
-
-
-@pytest.fixture
-def rig(build, rundir):
-    r = Rig(build, rundir)
-    yield r
-    r.close()
 
 
 class Disk:

@@ -5,15 +5,9 @@ import subprocess
 
 import pytest
 
-from rig import Rig
 
 
-@pytest.fixture
-def rig(build, rundir, monkeypatch):
-    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
-    r = Rig(build, rundir)
-    yield r
-    r.close()
+pytestmark = pytest.mark.usefixtures("drivers_of_tests")
 
 
 FORMS = pytest.mark.parametrize("target", ["storm0", "inproc:t-cancel", "inproc:t-cancel,poll=app"])

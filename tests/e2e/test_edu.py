@@ -6,18 +6,12 @@ import json
 
 import pytest
 
-from rig import Rig
 
 FORMS = ["process", "thread", "app"]
 MASK = 1 << 28
 
 
-@pytest.fixture
-def rig(build, rundir, monkeypatch):
-    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
-    r = Rig(build, rundir)
-    yield r
-    r.close()
+pytestmark = pytest.mark.usefixtures("drivers_of_tests")
 
 
 def target(rig, form):

@@ -12,22 +12,20 @@ import time
 import pytest
 
 from disk import Killer, Loop, Mounted, attach, need, tool
-from rig import Rig
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def rig(build, rundir, monkeypatch):
-    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
-    # Nothing is skipped: a machine that cannot do this cannot say that it works.
+pytestmark = pytest.mark.usefixtures("drivers_of_tests")
+
+
+@pytest.fixture(autouse=True)
+def complete():
+    """Nothing is skipped: a machine that cannot do this cannot say that it works."""
     need("fusermount3", "losetup", "mkfs.ext4", "fsck.ext4")
     assert os.path.exists("/dev/fuse"), "/dev/fuse is missing: modprobe fuse"
     assert os.path.exists("/dev/loop-control"), "/dev/loop-control is missing: modprobe loop"
     assert os.geteuid() == 0, "loop devices and mounts take root"
-    r = Rig(build, rundir)
-    yield r
-    r.close()
 
 
 @pytest.fixture

@@ -9,19 +9,13 @@ from pathlib import Path
 import pytest
 
 from disk import Killer, attach, bench
-from rig import Rig
 from torture import Shell
 
 MACHINE = Path(__file__).parents[2] / "lab/machines/nvme.conf"
 FORMS = ["process", "thread"]
 
 
-@pytest.fixture
-def rig(build, rundir, monkeypatch):
-    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
-    r = Rig(build, rundir)
-    yield r
-    r.close()
+pytestmark = pytest.mark.usefixtures("drivers_of_tests")
 
 
 def disk(rig, form, address, **params):

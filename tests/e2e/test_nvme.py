@@ -13,19 +13,11 @@ from pathlib import Path
 import pytest
 
 from disk import Killer, bench, load
-from rig import Rig
 
 MIB = 1 << 20
 MACHINE = Path(__file__).parents[2] / "lab/machines/nvme.conf"
 # The placements share all but the way to the driver: two of them are for the long form.
 FORMS = ["process", "thread", "app"]
-
-
-@pytest.fixture
-def rig(build, rundir):
-    r = Rig(build, rundir)
-    yield r
-    r.close()
 
 
 def target(rig, form, address, name="disk0", **params):

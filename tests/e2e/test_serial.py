@@ -14,7 +14,7 @@ import pytest
 import serial
 from align import align, align_gaps
 from crowd import Watch
-from rig import Peer, Progress, Rig, kill_host, long
+from rig import Peer, Progress, kill_host, long
 from torture import Shell
 
 KIB = 1024
@@ -23,13 +23,6 @@ AMOUNTS = pytest.mark.parametrize(
                pytest.param(1024 * KIB, id="1M", marks=long(900))])
 TX_UNCERTAIN, RX_UNCERTAIN = 0x8110, 0x8111
 RATE = 5000  # bytes per second, each way, while hosts are killed
-
-
-@pytest.fixture
-def rig(build, rundir):
-    r = Rig(build, rundir)
-    yield r
-    r.close()
 
 
 def uart(rig, placement, log=None):

@@ -18,7 +18,7 @@ import time
 import pytest
 import serial
 from crowd import Watch, starved
-from rig import Peer, Progress, Rig, kill_host, long
+from rig import Peer, Progress, kill_host, long
 from torture import CLOCK_TICK, Bystander, Shell, check_memory, cpu_ticks, files, inventory, settled
 
 IDLE_SECONDS = float(os.environ.get("AURIGA_IDLE_SECONDS", 10))
@@ -26,12 +26,7 @@ IDLE_SECONDS = float(os.environ.get("AURIGA_IDLE_SECONDS", 10))
 ECHO, KEEP, SEGV, ABORT, ILL, FPE, DEEP, HANG = range(16, 24)  # t-echo
 
 
-@pytest.fixture
-def rig(build, rundir, monkeypatch):
-    monkeypatch.setenv("AURIGA_DRIVER_PATH", f"{build}/tests:{build}/drivers")
-    r = Rig(build, rundir)
-    yield r
-    r.close()
+pytestmark = pytest.mark.usefixtures("drivers_of_tests")
 
 
 def attach(rig, driver, *params, name=None, address="virtual"):
