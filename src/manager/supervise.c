@@ -84,7 +84,6 @@ static char supervise_state(pid_t pid)
 /* What the threads of a process have had of the processors, all together: schedstat's first two. */
 struct supervise_share {
 	uint64_t ran_ns, waited_ns; /* waits that are over */
-	bool waits;		    /* one of them would run now */
 };
 
 static void supervise_share(pid_t pid, struct supervise_share *share)
@@ -98,7 +97,7 @@ static void supervise_share(pid_t pid, struct supervise_share *share)
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
 		unsigned long long ran, waited;
-		char name[80], state = '?';
+		char name[80];
 		FILE *file;
 
 		if (entry->d_name[0] == '.')
@@ -111,8 +110,6 @@ static void supervise_share(pid_t pid, struct supervise_share *share)
 		}
 		if (file)
 			fclose(file);
-		if (mgr_process_start_time((pid_t)atoi(entry->d_name), &state))
-			share->waits |= state == 'R';
 	}
 	if (dir)
 		closedir(dir);
@@ -129,7 +126,9 @@ static void supervise_excuse(struct mgr_host *host, uint64_t now, uint64_t late)
 		ran = share.ran_ns - host->ran_ns;
 		/* An answer takes microseconds: who ran for longer than that had its chance. */
 		if (ran < MGR_CHANCE_MS * 1000000ull)
-			excuse += share.waits ? looked : share.waited_ns - host->waited_ns;
+			excuse += supervise_state(host->pid) == 'R'
+					  ? looked
+					  : share.waited_ns - host->waited_ns;
 		excuse = excuse < looked ? excuse : looked;
 	}
 	if (host->excused_ns + excuse > MGR_EXCUSE_MS * 1000000ull)
