@@ -9,6 +9,7 @@
 #include "lab.h"
 #include "msi.h"
 #include "qmp.h"
+#include "base/sock_fds.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -59,7 +60,7 @@ static int make_vectors(struct lab_func *f, unsigned int num)
 static int say(int sock, int64_t value, int fd)
 {
 	struct iovec part = { .iov_base = &value, .iov_len = sizeof(value) };
-	ssize_t n = lab_send_fd(sock, &part, 1, fd, MSG_DONTWAIT);
+	ssize_t n = au_sock_send(sock, &part, 1, &fd, fd >= 0, MSG_DONTWAIT);
 
 	return n < 0 ? (int)n : 0;
 }

@@ -5,6 +5,7 @@
 #include "rundir.h"
 #include "stat.h"
 #include "util.h"
+#include "base/sock_fds.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -302,7 +303,7 @@ static void update_status(struct guardian *g)
 static void hand_on(struct guardian *g, const char *line, int fd)
 {
 	struct iovec part = { .iov_base = (void *)(uintptr_t)line, .iov_len = strlen(line) };
-	ssize_t n = lab_send_fd(g->to_bridge, &part, 1, fd, MSG_DONTWAIT);
+	ssize_t n = au_sock_send(g->to_bridge, &part, 1, &fd, fd >= 0, MSG_DONTWAIT);
 
 	if (n < 0)
 		dprintf(fd, "{\"error\":\"the bridge takes no commands: %s\"}\n",

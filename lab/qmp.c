@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "qmp.h"
+#include "base/sock_fds.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -52,7 +53,7 @@ static json_t *read_message(struct qmp *q, uint64_t deadline)
 static int send_command(struct qmp *q, const char *text, int fd)
 {
 	struct iovec part = { .iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text) };
-	ssize_t n = lab_send_fd(q->src.fd, &part, 1, fd, 0);
+	ssize_t n = au_sock_send(q->src.fd, &part, 1, &fd, fd >= 0, 0);
 
 	if (n < 0)
 		return (int)n;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -202,27 +201,6 @@ void lab_timer_arm(struct lab_timer *t, unsigned int ms)
 						 .tv_nsec = (long)(ms % 1000) * 1000000 } };
 
 	timerfd_settime(t->src.fd, 0, &when, NULL);
-}
-
-ssize_t lab_send_fd(int sock, const struct iovec *parts, size_t count, int fd, int flags)
-{
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count };
-	ssize_t n;
-
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	}
-	n = sendmsg(sock, &msg, flags | MSG_NOSIGNAL);
-	return n < 0 ? -errno : n;
 }
 
 bool lab_signal(int fd, const char *who)

@@ -35,14 +35,6 @@ int lab_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3))
  */
 void lab_msg_capture(char *buf, size_t size);
 
-/**
- * lab_send_fd - send @parts as one message, with a descriptor beside it.
- * @fd: -1: none.
- * @flags: of sendmsg(); MSG_NOSIGNAL is added.
- * Return: the bytes that went, or a negative errno.
- */
-ssize_t lab_send_fd(int sock, const struct iovec *parts, size_t count, int fd, int flags);
-
 /** struct lab_buf - a growable run of bytes, read at @head and written at @tail. */
 struct lab_buf {
 	uint8_t *data;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "vfu_stream.h"
 
+#include "base/sock_fds.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,25 +25,11 @@ void vfu_fds_close(struct vfu_fds *fds)
 
 static bool fds_add(struct vfu_fds *fds, struct msghdr *msg)
 {
-	bool fits = !(msg->msg_flags & MSG_CTRUNC);
+	unsigned int room = VFU_MAX_MSG_FDS - fds->num;
+	unsigned int came = au_sock_take_fds(msg, fds->fd + fds->num, room, au_sock_close_fd);
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (fds->num < VFU_MAX_MSG_FDS) {
-				fds->fd[fds->num++] = fd;
-			} else {
-				close(fd);
-				fits = false;
-			}
-		}
-	}
-	return fits;
+	fds->num += came < room ? came : room;
+	return came <= room && !(msg->msg_flags & MSG_CTRUNC);
 }
 
 ssize_t vfu_receive(int sock, struct lab_buf *in, struct vfu_fds *fds)

@@ -6,6 +6,7 @@
  * for it is bounded.
  */
 #include "session.h"
+#include "base/sock_fds.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -71,7 +72,7 @@ static void send_with(struct nvme_session *s, const struct vfu_header *h, const 
 {
 	struct iovec parts[2] = { { (void *)(uintptr_t)h, sizeof(*h) },
 				  { (void *)(uintptr_t)payload, size } };
-	ssize_t n = lab_send_fd(s->src.fd, parts, 2, fd, MSG_DONTWAIT);
+	ssize_t n = au_sock_send(s->src.fd, parts, 2, &fd, fd >= 0, MSG_DONTWAIT);
 
 	if (n != (ssize_t)(sizeof(*h) + size))
 		s->eof = true; /* 80 bytes that do not fit into an empty socket: it is gone */

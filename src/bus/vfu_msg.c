@@ -8,6 +8,8 @@
  */
 #include "bus/vfu.h"
 
+#include "base/sock_fds.h"
+
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -119,34 +121,17 @@ void *vfu_put(struct vfu *vfu, uint16_t command, uint32_t flags, uint32_t size, 
 
 int vfu_send(struct vfu *vfu, int fd)
 {
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
 	struct iovec part;
-	struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
 	uint32_t sent = 0;
 	ssize_t n;
 
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	}
 	while (!vfu->bus.gone && sent < vfu->tx_len) {
 		part.iov_base = vfu->tx + sent;
 		part.iov_len = vfu->tx_len - sent;
-		n = sendmsg(vfu->fd, &msg, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
+		n = au_sock_send(vfu->fd, &part, 1, &fd, fd >= 0 && !sent, 0);
 		if (n < 0)
-			return vfu_lost(vfu, errno);
+			return vfu_lost(vfu, (int)-n);
 		sent += (uint32_t)n;
-		msg.msg_control = NULL;
-		msg.msg_controllen = 0;
 	}
 	vfu->tx_len = 0;
 	vfu->multi = -1;
@@ -184,22 +169,10 @@ static int vfu_wait(struct vfu *vfu)
 
 static void vfu_keep_fds(struct vfu *vfu, struct msghdr *msg)
 {
-	struct cmsghdr *control;
-	size_t count;
-	int fd;
+	unsigned int room = VFU_FDS_MAX - vfu->fd_count;
+	unsigned int came = au_sock_take_fds(msg, vfu->fds + vfu->fd_count, room, au_sock_close_fd);
 
-	for (control = CMSG_FIRSTHDR(msg); control; control = CMSG_NXTHDR(msg, control)) {
-		if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < count; i++) {
-			memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
-			if (vfu->fd_count < VFU_FDS_MAX)
-				vfu->fds[vfu->fd_count++] = fd;
-			else
-				close(fd);
-		}
-	}
+	vfu->fd_count += came < room ? came : room;
 }
 
 /* Receive more. Descriptors that nobody asked for are closed by the kernel. */

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "channel/message.h"
 
+#include "base/sock_fds.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
+
+_Static_assert(AU_MSG_FDS <= AU_SOCK_FDS, "so many can be sent");
 
 #define MESSAGE_FDS_MAX 253 /* the most that the kernel lets one send carry */
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
 #endif
-
-union message_control {
-	char buf[CMSG_SPACE(AU_MSG_FDS * sizeof(int))];
-	struct cmsghdr align;
-};
 
 /* What does not fit the kernel would close, in our time: so everything fits. */
 union message_control_all {
@@ -23,12 +21,7 @@ union message_control_all {
 	struct cmsghdr align;
 };
 
-static void message_close_now(int fd)
-{
-	close(fd);
-}
-
-static void (*message_close)(int fd) = message_close_now;
+static void (*message_close)(int fd) = au_sock_close_fd;
 
 void au_msg_set_close(void (*fn)(int fd))
 {
@@ -42,29 +35,13 @@ void au_sock_refuse_fds(int sock)
 	setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 }
 
-static int message_sendv(int sock, struct iovec *iov, size_t parts, const int *fds,
-			 unsigned int fd_count)
+/* The sockets keep messages whole. */
+static int message_send(int sock, const struct iovec *parts, size_t count, const int *fds,
+			unsigned int fd_count)
 {
-	union message_control control = { 0 };
-	struct msghdr hdr = { .msg_iov = iov, .msg_iovlen = parts };
-	ssize_t n;
+	ssize_t n = au_sock_send(sock, parts, count, fds, fd_count, 0);
 
-	if (fd_count > AU_MSG_FDS)
-		return -EINVAL;
-	if (fd_count) {
-		struct cmsghdr *cmsg = &control.align;
-
-		hdr.msg_control = control.buf;
-		hdr.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
-	}
-	do
-		n = sendmsg(sock, &hdr, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	return n < 0 ? (int)n : 0;
 }
 
 static void message_head(struct au_msg_head *head, size_t length)
@@ -82,7 +59,7 @@ int au_msg_send(int sock, void *msg, size_t length, const int *fds, unsigned int
 	if (length < sizeof(struct au_msg_head) || length > AU_MSG_MAX)
 		return -EMSGSIZE;
 	message_head(msg, length);
-	return message_sendv(sock, &iov, 1, fds, fd_count);
+	return message_send(sock, &iov, 1, fds, fd_count);
 }
 
 int au_msg_send_text(int sock, uint16_t type, const char *text, const int *fds,
@@ -98,7 +75,7 @@ int au_msg_send_text(int sock, uint16_t type, const char *text, const int *fds,
 	if (length > AU_MSG_MAX - sizeof(head))
 		return -EMSGSIZE;
 	message_head(&head, sizeof(head) + length);
-	return message_sendv(sock, iov, 2, fds, fd_count);
+	return message_send(sock, iov, 2, fds, fd_count);
 }
 
 void au_msg_close(int fds[AU_MSG_FDS])
@@ -108,31 +85,6 @@ void au_msg_close(int fds[AU_MSG_FDS])
 			message_close(fds[i]);
 		fds[i] = -1;
 	}
-}
-
-/* Every descriptor must be taken, also those of a message that is refused: one with too many. */
-static bool message_take_fds(struct msghdr *hdr, int fds[AU_MSG_FDS])
-{
-	unsigned int count = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c)) {
-		size_t bytes;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		bytes = c->cmsg_len - CMSG_LEN(0);
-		for (size_t i = 0; i < bytes / sizeof(int); i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (count < AU_MSG_FDS)
-				fds[count] = fd;
-			else
-				message_close(fd);
-			count++;
-		}
-	}
-	return count <= AU_MSG_FDS;
 }
 
 int au_msg_recv(int sock, void *msg, size_t size, int fds[AU_MSG_FDS])
@@ -159,7 +111,8 @@ int au_msg_recv(int sock, void *msg, size_t size, int fds[AU_MSG_FDS])
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	fit = message_take_fds(&hdr, mine);
+	/* All are taken, also those of a message that is refused. */
+	fit = au_sock_take_fds(&hdr, mine, AU_MSG_FDS, message_close) <= AU_MSG_FDS;
 	if (n == 0) {
 		au_msg_close(mine);
 		return 0;
