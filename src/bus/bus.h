@@ -135,7 +135,8 @@ struct au_bus_range {
  * @regions: by VFIO region index.
  * @irqs: how many vectors of each kind there are.
  * @ranges, @range_count: the addresses that dma_map() takes; none: all of them.
- * @gone: it does not answer any more.
+ * @gone: it does not answer any more; @why and @loss are filled in before. Any thread of the
+ * device.
  * @pending: posted writes wait for a flush.
  * @why: one line about why it is gone; empty before.
  * @loss: what the transport was told about that.
@@ -148,7 +149,7 @@ struct au_bus {
 	uint32_t irqs[AU_BUS_IRQS];
 	struct au_bus_range ranges[AU_BUS_RANGES];
 	unsigned int range_count;
-	bool gone;
+	_Atomic bool gone;
 	bool pending;
 	char why[160];
 	enum au_bus_loss loss;

@@ -119,8 +119,8 @@ int vfio_gone(struct vfio *vfio, const char *why)
 {
 	if (vfio->bus.gone)
 		return -ENODEV;
-	vfio->bus.gone = true;
 	snprintf(vfio->bus.why, sizeof(vfio->bus.why), "%s", why);
+	vfio->bus.gone = true;
 	for (unsigned int i = 0; i < AU_BUS_REGIONS; i++)
 		region_gone(&vfio->bus.regions[i]);
 	return -ENODEV;
