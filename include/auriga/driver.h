@@ -137,7 +137,9 @@ struct au_request;
 /**
  * enum au_power - device power states, as d0_entry() and d0_exit() see them.
  * @AU_POWER_D0: working.
- * @AU_POWER_D3: low power; registers may have lost their content.
+ * @AU_POWER_D3: low power; registers may have lost their content. The driver owns no request, but
+ *	those that it keeps (au_request_stop_ack()) and those of queues that are always on; timers
+ *	are stopped, interrupts off. Only d0_entry() touches the device next.
  * @AU_POWER_OFF: first start, or final stop.
  * @AU_POWER_FAILED: only as "from": an earlier host died, or was restarted while clients had the
  *	device open: it is in any state, and what it holds for them is still good. Class settings
@@ -246,6 +248,18 @@ AU_API void au_device_gone(struct au_device *dev);
  * @why: one line, for people.
  */
 AU_API void au_device_failed(struct au_device *dev, const char *why);
+
+/**
+ * au_device_stop_idle - keep the device in D0 while it has nothing to do for any request: bytes may
+ * come by themselves, say. References count; each is named. Lane 0.
+ * @tag: what for, in a word or two: a constant of the module.
+ * Return: 0: it is in D0; -AU_EAGAIN: it is on its way there, and io_start() says when it has
+ * arrived. The reference is held in both cases.
+ */
+AU_API int au_device_stop_idle(struct au_device *dev, const char *tag);
+/** au_device_resume_idle - give up a reference with that tag; what is left at release() is named.
+ * Lane 0. */
+AU_API void au_device_resume_idle(struct au_device *dev, const char *tag);
 
 /**
  * au_report_number - a line of a report.
@@ -598,6 +612,16 @@ AU_API struct au_queue *au_request_queue(const struct au_request *req);
 
 /** au_request_requeue - hand it back to the head of its queue, to be delivered again. */
 AU_API int au_request_requeue(struct au_request *req);
+/**
+ * au_request_stop_ack - the answer to the queue's stop(), for a request that the driver does not
+ * complete; from within stop(), or later, when the hardware has let go of it.
+ * @requeue: true: back to the head of its queue, in its old order, to be delivered again when the
+ *	device is up; it must not be cancelable. false: the driver keeps it, and does nothing with
+ *	it until resume(); it may be cancelled meanwhile, if it is cancelable. After
+ *	AU_STOP_REMOVE both mean that the driver has let go of it: it ends with -AU_ENODEV.
+ * Return: 0; -AU_EINVAL: stop() was not called for it, or it has been answered.
+ */
+AU_API int au_request_stop_ack(struct au_request *req, bool requeue);
 /** au_request_forward - hand it to the tail of another queue of the same unit. */
 AU_API int au_request_forward(struct au_request *req, struct au_queue *queue);
 
@@ -623,6 +647,19 @@ enum au_queue_state {
 	AU_QUEUE_PURGED,
 };
 
+/* au_queue_config.flags */
+
+/** AU_QUEUE_ALWAYS_ON - it is not power-managed: it delivers in D3 too, where the driver must not
+ * touch the device, and what it has delivered keeps nobody from going there. */
+#define AU_QUEUE_ALWAYS_ON 0x1u
+
+/**
+ * enum au_stop - why stop() is called.
+ * @AU_STOP_POWER: the device leaves D0, and comes back.
+ * @AU_STOP_REMOVE: it is stopped, or gone: nothing is kept.
+ */
+enum au_stop { AU_STOP_POWER = 1, AU_STOP_REMOVE = 2 };
+
 /**
  * struct au_queue_config - a queue of a unit.
  * @size: sizeof(struct au_queue_config); see AU_HEAD.
@@ -635,6 +672,16 @@ enum au_queue_state {
  * @settled: a stop, drain or purge is done: the driver owns no request of the queue. Optional.
  * @contexts: with several lanes: one for each, which au_queue_context() returns instead of
  *	@context. Copied. Optional.
+ * @flags: AU_QUEUE_ALWAYS_ON, or 0: power-managed: it delivers in D0 only, and a request that waits
+ *	in it while the device sleeps wakes that.
+ * @reserved: 0.
+ * @stop: the device leaves D0, and the driver owns this request (@why: enum au_stop): it completes
+ *	it, or calls au_request_stop_ack(), now or soon. Interrupts are still on. Oldest first; not
+ *	for one that is completed meanwhile. Without it the framework waits for the completion, for
+ *	a bounded time; who does not answer is named, and given up. With it every request of the
+ *	queue costs somewhat more. Optional.
+ * @resume: the device is in D0 again, and this request, which the driver kept, is its own as
+ *	before. Oldest first, before anything new is delivered. Optional.
  *
  * With several lanes this makes a queue for each of them, of which the caller gets lane 0's: a
  * request is delivered by its lane's, on its lane, and to change the state of one is to change that
@@ -650,6 +697,10 @@ struct au_queue_config {
 	void (*ready)(struct au_queue *queue);
 	void (*settled)(struct au_queue *queue, enum au_queue_state state);
 	void *const *contexts;
+	uint32_t flags;
+	uint32_t reserved;
+	void (*stop)(struct au_queue *queue, struct au_request *req, uint32_t why);
+	void (*resume)(struct au_queue *queue, struct au_request *req);
 };
 
 /** au_queue_create - add a queue to a unit; the first one is the unit's default. In prepare(). */

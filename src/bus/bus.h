@@ -92,6 +92,8 @@ static inline volatile void *au_bus_mapped(const struct au_bus_region *region, u
  *	or the end of the session. NULL: no DMA.
  * @dma_unmap: what dma_map() did is over when this returns.
  * @reset: reset the function; -ENOTSUP when it has no reset.
+ * @low_power: the function may be put to rest as deeply as the system can; false: it is needed
+ *	again. Nothing is accessed between. NULL, -ENOTSUP: there is no such thing.
  * @wait_fd: a descriptor that becomes readable (or hangs up) when attend() should be called, or -1.
  * @attend: look at what arrived unasked: sets @gone when the server has gone. Does not block.
  * @close: let go of everything and free @bus.
@@ -112,6 +114,7 @@ struct au_bus_ops {
 		       uint64_t offset);
 	int (*dma_unmap)(struct au_bus *bus, uint64_t iova, uint64_t size);
 	int (*reset)(struct au_bus *bus);
+	int (*low_power)(struct au_bus *bus, bool on);
 	int (*wait_fd)(struct au_bus *bus);
 	void (*attend)(struct au_bus *bus);
 	void (*close)(struct au_bus *bus);
@@ -250,5 +253,29 @@ void au_pci_bars(struct au_bus *bus);
 int au_pci_ids(struct au_bus *bus, uint32_t *vendor_device, uint32_t *class_code);
 /** au_pci_capability - offset of the first capability @id, or 0; a bounded walk. */
 uint32_t au_pci_capability(struct au_bus *bus, uint8_t id);
+
+#define AU_PCI_HEADER 16u /* words of it */
+
+/**
+ * struct au_pci_saved - what a function may forget in D3.
+ * @pm: where its power management capability is; 0: it has none.
+ * @forgets: it comes back as after a reset.
+ * @deep: the system was told that it may rest.
+ */
+struct au_pci_saved {
+	uint32_t pm;
+	bool forgets;
+	bool deep;
+	uint32_t header[AU_PCI_HEADER];
+};
+
+/** au_pci_sleep - D3hot, if it has that, and deeper, if the system can. Bus mastering is off then.
+ * Return: 0; -ENOTSUP: it can do neither, and is only quiet; -ENODEV. */
+int au_pci_sleep(struct au_bus *bus, struct au_pci_saved *saved);
+/** au_pci_wake - to D0, from whatever state; @saved: of au_pci_sleep(), or zero. @wait_ms: gets how
+ * long it must not be touched from now on; then comes au_pci_restore(). */
+int au_pci_wake(struct au_bus *bus, struct au_pci_saved *saved, uint32_t *wait_ms);
+/** au_pci_restore - what it has forgotten. */
+void au_pci_restore(struct au_bus *bus, const struct au_pci_saved *saved);
 
 #endif

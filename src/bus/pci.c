@@ -6,6 +6,7 @@
 #include <linux/pci_regs.h>
 
 #define PCI_CAPS_MAX 48 /* what fits into 192 bytes behind the header, 4 bytes each */
+#define PCI_WAKE_MS  10 /* from D3hot: PCI Power Management 1.2, 5.4 */
 
 static uint32_t pci_read(struct au_bus *bus, uint32_t offset, uint32_t width)
 {
@@ -92,4 +93,81 @@ void au_pci_bars(struct au_bus *bus)
 		bar = pci_read(bus, PCI_BASE_ADDRESS_0 + 4 * i, 4);
 		bus->regions[i].io = bar != 0xffffffff && (bar & PCI_BASE_ADDRESS_SPACE_IO);
 	}
+}
+
+/* ------------------------------------------------------------------------ power */
+
+static uint32_t pci_power_state(struct au_bus *bus, uint32_t pm, uint32_t *pmcsr)
+{
+	*pmcsr = pci_read(bus, pm + PCI_PM_CTRL, 2);
+	return *pmcsr == 0xffff ? PCI_PM_CTRL_STATE_MASK + 1 : *pmcsr & PCI_PM_CTRL_STATE_MASK;
+}
+
+/* The status of a wake-up stays: it is cleared by writing it. */
+static int pci_power_set(struct au_bus *bus, uint32_t pm, uint32_t pmcsr, uint32_t state)
+{
+	pmcsr &= ~(uint32_t)(PCI_PM_CTRL_STATE_MASK | PCI_PM_CTRL_PME_STATUS);
+	return bus->ops->write(bus, AU_BUS_REGION_CONFIG, pm + PCI_PM_CTRL, 2, pmcsr | state,
+			       false);
+}
+
+int au_pci_sleep(struct au_bus *bus, struct au_pci_saved *saved)
+{
+	const uint32_t d3hot = PCI_PM_CTRL_STATE_MASK;
+	int err = au_pci_enable(bus, true, false, false), deep;
+	uint32_t pmcsr;
+
+	*saved = (struct au_pci_saved){ .pm = au_pci_capability(bus, PCI_CAP_ID_PM) };
+	if (!err && saved->pm) {
+		if (pci_power_state(bus, saved->pm, &pmcsr) > d3hot)
+			return -ENODEV;
+		saved->forgets = !(pmcsr & PCI_PM_CTRL_NO_SOFT_RESET);
+		for (uint32_t i = 0; saved->forgets && i < AU_PCI_HEADER; i++)
+			saved->header[i] = pci_read(bus, 4 * i, 4);
+		err = pci_power_set(bus, saved->pm, pmcsr, d3hot);
+	}
+	if (err)
+		return err;
+	deep = bus->ops->low_power ? bus->ops->low_power(bus, true) : -ENOTSUP;
+	saved->deep = deep == 0;
+	return saved->pm ? 0 : deep;
+}
+
+int au_pci_wake(struct au_bus *bus, struct au_pci_saved *saved, uint32_t *wait_ms)
+{
+	uint32_t pmcsr, state;
+	int err = 0;
+
+	*wait_ms = 0;
+	if (saved->deep)
+		err = bus->ops->low_power(bus, false);
+	saved->deep = false;
+	if (!saved->pm)
+		saved->pm = au_pci_capability(bus, PCI_CAP_ID_PM);
+	if (err || !saved->pm)
+		return err;
+	state = pci_power_state(bus, saved->pm, &pmcsr);
+	if (state > PCI_PM_CTRL_STATE_MASK)
+		return -ENODEV;
+	if (state == 0)
+		return 0;
+	*wait_ms = PCI_WAKE_MS;
+	return pci_power_set(bus, saved->pm, pmcsr, 0);
+}
+
+void au_pci_restore(struct au_bus *bus, const struct au_pci_saved *saved)
+{
+	static const uint32_t words[] = { PCI_CACHE_LINE_SIZE, PCI_BASE_ADDRESS_0,
+					  PCI_BASE_ADDRESS_1,  PCI_BASE_ADDRESS_2,
+					  PCI_BASE_ADDRESS_3,  PCI_BASE_ADDRESS_4,
+					  PCI_BASE_ADDRESS_5,  PCI_ROM_ADDRESS,
+					  PCI_INTERRUPT_LINE };
+
+	/* Whoever has saved nothing has nothing to restore. Decoding comes last, and elsewhere. */
+	if (!saved->forgets)
+		return;
+	for (unsigned int i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (pci_read(bus, words[i], 4) != saved->header[words[i] / 4])
+			bus->ops->write(bus, AU_BUS_REGION_CONFIG, words[i], 4,
+					saved->header[words[i] / 4], false);
 }

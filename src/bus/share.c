@@ -111,6 +111,13 @@ static int share_reset(struct au_bus *bus)
 	return share_leave(bus, real->reset(bus));
 }
 
+static int share_low_power(struct au_bus *bus, bool on)
+{
+	const struct au_bus_ops *real = share_enter(bus);
+
+	return share_leave(bus, real->low_power(bus, on));
+}
+
 static int share_wait_fd(struct au_bus *bus)
 {
 	return bus->below->real->wait_fd(bus);
@@ -151,6 +158,7 @@ int au_bus_share(struct au_bus *bus)
 		.dma_map = bus->ops->dma_map ? share_dma_map : NULL,
 		.dma_unmap = bus->ops->dma_unmap ? share_dma_unmap : NULL,
 		.reset = share_reset,
+		.low_power = bus->ops->low_power ? share_low_power : NULL,
 		.wait_fd = share_wait_fd,
 		.attend = share_attend,
 		.close = share_close,

@@ -121,6 +121,21 @@ static int vfio_reset(struct au_bus *bus)
 	return ioctl(vfio->fds[VFIO_FD_DEVICE], VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
+/* Since Linux 6.1. The kernel takes the mappings of registers away meanwhile. */
+static int vfio_low_power(struct au_bus *bus, bool on)
+{
+	struct vfio_device_feature feature = {
+		.argsz = sizeof(feature),
+		.flags = VFIO_DEVICE_FEATURE_SET | (on ? VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
+						       : VFIO_DEVICE_FEATURE_LOW_POWER_EXIT),
+	};
+
+	if (bus->gone)
+		return -ENODEV;
+	return ioctl(vfio_of(bus)->fds[VFIO_FD_DEVICE], VFIO_DEVICE_FEATURE, &feature) ? -ENOTSUP
+										       : 0;
+}
+
 static int vfio_wait_fd(struct au_bus *bus)
 {
 	return vfio_of(bus)->wait;
@@ -137,6 +152,7 @@ const struct au_bus_ops vfio_ops = {
 	.dma_map = vfio_dma_map,
 	.dma_unmap = vfio_dma_unmap,
 	.reset = vfio_reset,
+	.low_power = vfio_low_power,
 	.wait_fd = vfio_wait_fd,
 	.attend = vfio_attend,
 	.close = vfio_close,

@@ -58,6 +58,7 @@ static int device_leave_lane(void *arg)
 	struct au_list *node;
 
 	auf_report_end(dev);
+	auf_power_end(dev);
 	auf_device_hold(dev);
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
@@ -72,6 +73,7 @@ static int device_leave_lane(void *arg)
 	auf_solo_reset(dev);
 	auf_lane_forget(dev->lane, &dev->machine.surprise);
 	auf_lane_forget(dev->lane, &dev->machine.told);
+	auf_lane_forget(dev->lane, &dev->power.work);
 	auf_lane_forget(dev->lane, &dev->presence.work);
 	auf_lane_forget(dev->lane, &dev->bus_work);
 	au_list_remove(&dev->bus_node);
@@ -165,6 +167,7 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	auf_solo_init(dev);
 	auf_report_init(dev);
 	auf_machine_init(dev);
+	auf_power_init(dev, config);
 	auf_presence_init(dev);
 	dev->bus_work.fn = device_bus_work;
 	err = device_lanes(dev, config);
@@ -265,7 +268,7 @@ void auf_device_sweep(struct au_device *dev, void (*fn)(struct auf_request *r, v
 	auf_lane_sweep(dev, NULL, fn, arg);
 }
 
-static void device_each_queue(struct au_device *dev, void (*fn)(struct au_queue *queue))
+void auf_device_each_queue(struct au_device *dev, void (*fn)(struct au_queue *queue))
 {
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
@@ -285,8 +288,8 @@ static void device_pump(struct au_queue *queue)
 void auf_device_refresh(struct au_device *dev)
 {
 	/* All of them are on before the first delivers: it may send to another. */
-	device_each_queue(dev, auf_queue_refresh);
-	device_each_queue(dev, device_pump);
+	auf_device_each_queue(dev, auf_queue_refresh);
+	auf_device_each_queue(dev, device_pump);
 }
 
 static void device_deliver(struct au_device *dev)
@@ -324,14 +327,18 @@ static void device_refuse(struct auf_request *r, void *arg)
 
 void auf_device_close_queues(struct au_device *dev)
 {
+	bool first = !dev->refusing;
+
 	dev->delivering = false;
 	dev->refusing = true;
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
 			auf_unit_refresh(dev->units[i]);
 	auf_solo_reset(dev);
-	device_each_queue(dev, auf_queue_refresh);
+	auf_device_each_queue(dev, auf_queue_refresh);
 	auf_device_sweep(dev, device_refuse, NULL);
+	if (first)
+		auf_stop_ask(dev, AU_STOP_REMOVE);
 }
 
 /* ----------------------------------------------------------------- questions */
@@ -379,6 +386,10 @@ void au_sleep_ms(struct au_device *dev, uint32_t ms)
 		au_bus_flush(dev->bus);
 	au_os_sleep_ms(ms);
 	auf_lane_clock(dev->lane);
+	/* Those that are parked cannot answer, either. */
+	if (auf_power_alive(dev))
+		for (unsigned int i = 0; i < dev->lane_count; i++)
+			auf_lane_sign(dev->lanes[i]);
 }
 
 int auf_take(struct au_device *dev, const struct au_abi_type *type, void *own, const void *given)

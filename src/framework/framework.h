@@ -91,6 +91,8 @@ enum auf_notice {
 	AUF_DEVICE_GONE,   /* surprise removal has begun; object: struct auf_gone */
 	AUF_DEVICE_FAILED, /* the driver gives up; object: why, a text. Removal follows on return */
 	AUF_GATE_OPEN,	   /* queues deliver: replay is over */
+	AUF_POWER_D0,	   /* it is in D0 again */
+	AUF_POWER_D3,	   /* it is in D3 */
 };
 
 /** struct auf_gone - why a device is gone. @reason: enum au_gone; @why: in words. */
@@ -120,6 +122,7 @@ struct auf_gone {
  * @from: AU_POWER_OFF, or AU_POWER_FAILED when an earlier host died.
  * @hold_gate: queues do not deliver until auf_device_open_gate().
  * @verify: the verifier's rules are on.
+ * @idle_ms: in D0 without anything to do for so long, it goes to D3; 0: never.
  * @notify: called on the lane.
  * @context: for @notify.
  */
@@ -146,6 +149,7 @@ struct auf_device_config {
 	enum au_power from;
 	bool hold_gate;
 	bool verify;
+	uint32_t idle_ms;
 	void (*notify)(void *context, struct au_device *dev, enum auf_notice what, void *object);
 	void *context;
 };
@@ -184,6 +188,81 @@ void auf_device_surprise(struct au_device *dev);
 size_t auf_device_history(struct au_device *dev, char *buf, size_t size);
 /** auf_device_state_name - "created", "prepared", "d0", ... Any thread. */
 const char *auf_device_state_name(const struct au_device *dev);
+
+/* ------------------------------------------------------------------- power */
+
+/**
+ * enum auf_power_verb - what is done to a device that has been started.
+ * @AUF_POWER_UP: to D0, now.
+ * @AUF_POWER_DOWN: to D3 now, as it would go when it has been idle for long enough; the next
+ *	request wakes it.
+ * @AUF_POWER_SUSPEND: to D3, whoever holds a reference, and nothing wakes it: requests wait.
+ * @AUF_POWER_RESUME: that is over: back to D0, unless it was asleep before and nobody wants it.
+ */
+enum auf_power_verb {
+	AUF_POWER_UP,
+	AUF_POWER_DOWN,
+	AUF_POWER_SUSPEND,
+	AUF_POWER_RESUME,
+};
+
+/**
+ * auf_device_power - change a device's power state. Several are done one after the other. Lane 0.
+ * @done: called once, on lane 0, when it is done or cannot be: 0; -EBUSY: DOWN, while there are
+ *	references, or UP, while it is suspended; -ENODEV: the device has stopped, is gone, or its
+ *	driver has failed on the way. May be NULL. Never called before this has returned.
+ *
+ * A driver that does not let go of its requests within 5 s has failed: see AUF_DEVICE_FAILED.
+ * Return: 0; -EBUSY: too many are under way, and @done is not called.
+ */
+int auf_device_power(struct au_device *dev, enum auf_power_verb verb,
+		     void (*done)(void *context, int result), void *context);
+/** auf_device_set_idle - @ms without anything to do, and it goes to D3; 0: never, and it wakes up.
+ * Lane 0. */
+void auf_device_set_idle(struct au_device *dev, uint32_t ms);
+/** auf_device_wake - something has happened that it is to be in D0 for. Any thread. */
+void auf_device_wake(struct au_device *dev);
+
+enum auf_power_state {
+	AUF_POWER_IS_OFF, /* not started, stopped, or on the way there */
+	AUF_POWER_IS_D0,
+	AUF_POWER_IS_GOING_DOWN,
+	AUF_POWER_IS_D3,
+	AUF_POWER_IS_GOING_UP,
+	AUF_POWER_IS_SUSPENDED, /* D3, and nothing wakes it */
+};
+
+#define AUF_POWER_TAGS 16u
+
+/**
+ * struct auf_power_info - a device's power.
+ * @state: where it is.
+ * @idle_ms: 0: it does not go to sleep by itself.
+ * @ups, @downs: how often it has come to D0 from D3, and gone to D3.
+ * @last_up_us, @last_down_us: how long that took, the last time.
+ * @entry_us, @exit_us: ... of that, the driver's d0_entry() and d0_exit().
+ * @references: how many there are, of all tags; "open" is one.
+ * @why: why it is up, or what it waits for; for people.
+ */
+struct auf_power_info {
+	enum auf_power_state state;
+	uint32_t idle_ms;
+	uint64_t ups, downs;
+	uint32_t last_up_us, last_down_us;
+	uint32_t entry_us, exit_us;
+	unsigned int references;
+	unsigned int tag_count;
+	struct {
+		char tag[32];
+		unsigned int count;
+	} tags[AUF_POWER_TAGS + 1];
+	char why[160];
+};
+
+/** auf_device_power_info - look at it. Lane 0. */
+void auf_device_power_info(struct au_device *dev, struct auf_power_info *info);
+/** auf_power_state_name - "d0", "d3", "going-down", "going-up", "suspended", "off". Any thread. */
+const char *auf_power_state_name(enum auf_power_state state);
 
 #define AUF_REPORT_ENTRIES 48u
 
@@ -328,12 +407,15 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
  * @restore: after d0_entry(), before interrupts: program the settings in force.
  * @gate: replay is over, queues are about to deliver. Called once per start, also when nothing was
  *	replayed.
- * @suspend: before d0_exit().
+ * @suspend: before d0_exit(): the driver is not called from here on until restore(), into D3 too.
+ * @resumed: in D0 again after D3; before queues deliver.
  * @remove: free the class' part of the unit.
  * @first_op: operations below it are refused with -AU_ENOTSUP.
  * @plain_op: operations from here to @last_op that the unit's reach allows go straight to the
  * default queue, past submit(); 0: none. See auf_unit_reach().
  * @last_op: operations above it are refused; 0: none are.
+ * @keeps_up: a handle keeps the device in D0, unless it is quiet: something may come that nobody
+ *	asked for.
  */
 struct auf_class {
 	const char *name;
@@ -343,10 +425,12 @@ struct auf_class {
 	int (*restore)(struct au_unit *unit, enum au_power from);
 	void (*gate)(struct au_unit *unit);
 	void (*suspend)(struct au_unit *unit);
+	void (*resumed)(struct au_unit *unit);
 	void (*remove)(struct au_unit *unit);
 	uint16_t first_op;
 	uint16_t plain_op;
 	uint16_t last_op;
+	bool keeps_up;
 };
 
 #define AUF_OPEN_FIRST	   1u /* no other handle is open */
@@ -377,6 +461,9 @@ void *auf_unit_state(struct au_unit *unit, bool *fresh);
 unsigned int auf_unit_index(const struct au_unit *unit);
 /** auf_unit_handles - how many are open. */
 unsigned int auf_unit_handles(const struct au_unit *unit);
+/** auf_unit_asleep - whether its device is in D3, or on its way there or back: the driver must not
+ * be called. Lane 0. */
+bool auf_unit_asleep(const struct au_unit *unit);
 /** auf_unit_class - its class. */
 const struct auf_class *auf_unit_class(const struct au_unit *unit);
 /** auf_queue_put - class: let a request that submit() took go on to a queue. */

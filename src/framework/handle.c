@@ -80,6 +80,9 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	flags = (unit->handle_count++ ? 0 : AUF_OPEN_FIRST) | (config->quiet ? AUF_OPEN_QUIET : 0) |
 		(config->replaying ? AUF_OPEN_REPLAYING : 0);
 	*out = handle;
+	handle->keeps_up = unit->cls->keeps_up && !config->quiet;
+	if (handle->keeps_up)
+		auf_idle_opened(dev);
 	if (unit->cls->opened)
 		unit->cls->opened(unit, handle, flags);
 	auf_device_let_go(dev);
@@ -98,6 +101,8 @@ static void handle_leave_unit(struct auf_handle *handle)
 	au_list_remove(&handle->node);
 	unit->handle_count--;
 	handle->lane->handles--;
+	if (handle->keeps_up)
+		auf_idle_closed(unit->dev);
 	if (unit->cls->closed)
 		unit->cls->closed(unit, handle, unit->handle_count == 0);
 }
@@ -192,6 +197,8 @@ void auf_handle_orphan(struct auf_handle *handle)
 {
 	handle->unit->handle_count--;
 	handle->lane->handles--;
+	if (handle->keeps_up)
+		auf_idle_closed(handle->unit->dev);
 	handle->unit = NULL;
 	handle->open = 0;
 	au_list_remove(&handle->node);

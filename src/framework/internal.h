@@ -3,7 +3,8 @@
  * DOC: The framework, inside
  *
  * lane.c, lane_thread.c, lanes.c, wheel.c, timer.c: who runs what when. machine.c: a device's way
- * up and down. device.c, unit.c, param.c, regs.c, irq*.c, poller.c, dma.c: what a device has.
+ * up and down. power.c, idle.c: D3 and back, and when. device.c, unit.c, param.c, regs.c, irq*.c,
+ * poller.c, dma.c: what a device has.
  * handle.c, queue.c, request.c, cancel.c, solo.c: the way of a request. verify.c: the rules.
  *
  * Everything of a device is used on its lane only, and so needs no locks and no atomics; what other
@@ -117,6 +118,8 @@ bool auf_lane_settle(struct au_lane *lane);
 void auf_lane_unsettle(struct au_lane *lane);
 /** auf_lane_run - the runner's thread. */
 void auf_lane_run(void *arg);
+/** auf_lane_sign - give the sign of life that was asked for; also for one that is parked. */
+void auf_lane_sign(struct au_lane *lane);
 /** auf_lane_post - queue work; any thread. */
 void auf_lane_post(struct au_lane *lane, struct auf_work *work);
 /** auf_lane_work - run what was queued. */
@@ -146,15 +149,19 @@ int auf_wheel_next(const struct au_lane *lane);
 #define REQ_QUEUED     0x0001u /* the framework: in a queue */
 #define REQ_OWNED      0x0002u /* the driver, or the class */
 #define REQ_OWNER      0x0003u
-#define REQ_NO_QUEUE   0x0010u /* owned by the class, which has not put it into a queue */
-#define REQ_CANCELABLE 0x0020u /* cancel may be called */
-#define REQ_CANCELED   0x0040u /* cancel was called: it stays until the slot is used again */
-#define REQ_TIMED      0x0080u /* timeout is set */
-#define REQ_OVERDUE    0x0100u /* held for too long after cancellation */
-#define REQ_SUSPECT    0x0200u /* deliver it alone */
-#define REQ_SOLO       0x0400u /* it is running alone */
-#define REQ_PARKED     0x0800u /* it waits in the class */
-#define REQ_VERIFIED   0x1000u /* the verifier wants to see everything */
+#define REQ_NO_QUEUE   0x0010u	/* owned by the class, which has not put it into a queue */
+#define REQ_CANCELABLE 0x0020u	/* cancel may be called */
+#define REQ_CANCELED   0x0040u	/* cancel was called: it stays until the slot is used again */
+#define REQ_TIMED      0x0080u	/* timeout is set */
+#define REQ_OVERDUE    0x0100u	/* held for too long after cancellation */
+#define REQ_SUSPECT    0x0200u	/* deliver it alone */
+#define REQ_SOLO       0x0400u	/* it is running alone */
+#define REQ_PARKED     0x0800u	/* it waits in the class */
+#define REQ_VERIFIED   0x1000u	/* the verifier wants to see everything */
+#define REQ_LISTED     0x2000u	/* owned, in a list of its queue: see stop.c */
+#define REQ_ASKED      0x4000u	/* ... stop() was called for it, and was not answered */
+#define REQ_KEPT       0x8000u	/* ... the driver keeps it until resume() */
+#define REQ_RETURNED   0x10000u /* in its queue, handed back by stop() */
 
 struct auf_request {
 	struct au_request pub;
@@ -166,9 +173,11 @@ struct auf_request {
 	struct auf_progress *progress;
 	uint32_t slot;
 	void (*cancel)(struct au_request *req);
-	struct au_list node; /* in queue->waiting */
+	struct au_list
+		node; /* in queue->waiting, or with REQ_LISTED in owned, to_ask, asked, kept */
 	struct auf_timeout timeout;
 	uint64_t asked_ms;
+	uint64_t order; /* with REQ_LISTED: of delivery */
 	uint32_t started, done;
 };
 
@@ -184,6 +193,10 @@ static inline uint32_t auf_request_is(const struct auf_request *r)
 
 /** auf_request_finish - complete a request, whoever owns it. */
 void auf_request_finish(struct auf_request *r, int status, uint32_t result, uint16_t device_status);
+/** auf_request_owned - whether the driver owns it; otherwise the rule that it broke is named. */
+bool auf_request_owned(struct auf_request *r);
+/** auf_request_give_up - the driver gives it up without completing it. */
+void auf_request_give_up(struct auf_request *r);
 /** auf_request_cancel - ask for cancellation; it ends with @status. */
 void auf_request_cancel(struct auf_request *r, int status);
 /** auf_request_timed_out - a request's deadline. */
@@ -212,6 +225,7 @@ struct auf_handle {
 	struct auf_request *requests;
 	struct au_list spare; /* verifier: requests not used for longest first */
 	bool closing;
+	bool keeps_up; /* it keeps its device in D0 */
 	void (*closed)(void *context);
 	void *closed_context;
 	struct au_device *shared; /* its device, if that has several lanes */
@@ -233,6 +247,7 @@ void auf_handle_orphan(struct auf_handle *handle);
 #define QUEUE_CLOSED 1u /* does not deliver by itself: stopped, gate, power, kind */
 #define QUEUE_SETTLE 2u /* a change of state is under way */
 #define QUEUE_SOLO   4u /* a suspect waits, or runs alone */
+#define QUEUE_LISTS  8u /* it has a stop(): what the driver owns is listed */
 
 struct au_queue {
 	/* what each request needs: delivered just so while nothing special is the matter */
@@ -260,7 +275,33 @@ struct au_queue {
 	struct auf_work later;
 	struct au_queue_config config;
 	struct au_list node;
+	/* with QUEUE_LISTS: what the driver owns, oldest first */
+	struct au_list mine;   /* as ever */
+	struct au_list to_ask; /* the device leaves D0: stop() is to be called */
+	struct au_list asked;  /* it was, and was not answered */
+	struct au_list kept;   /* it was: they stay as they are until resume() */
+	unsigned int kept_count;
+	uint64_t order;
 };
+
+/** auf_queue_managed - whether it delivers in D0 only. */
+static inline bool auf_queue_managed(const struct au_queue *queue)
+{
+	return !(queue->config.flags & AU_QUEUE_ALWAYS_ON);
+}
+
+/* stop.c: asking the driver about what it owns */
+
+/** auf_stop_listed - a request is delivered: into the list. */
+void auf_stop_listed(struct au_queue *queue, struct auf_request *r);
+/** auf_stop_unlisted - it leaves the driver: out of it. */
+void auf_stop_unlisted(struct auf_request *r);
+/** auf_stop_ask - call stop() for all that the driver owns. Held. */
+void auf_stop_ask(struct au_device *dev, enum au_stop why);
+/** auf_stop_resume - give back what it keeps. Held. */
+void auf_stop_resume(struct au_device *dev);
+/** auf_stop_unanswered - how many requests of power-managed queues the driver has to let go of. */
+unsigned int auf_stop_unanswered(struct au_device *dev, const struct au_queue **first);
 
 /** auf_queue_wait - put a request into the queue's waiting ones, at the end or at the head. */
 static inline void auf_queue_wait(struct au_queue *queue, struct auf_request *r, bool head)
@@ -414,6 +455,16 @@ enum auf_state {
 	STATE_FLUSHING,
 	STATE_RELEASING,
 	STATE_STOPPED,
+	/* to D3, from RUNNING, and back, to ENTERING */
+	STATE_PAUSING,
+	STATE_HOLDING,
+	STATE_WAITING,
+	STATE_MUTING,
+	STATE_RESTING,
+	STATE_LEAVING,
+	STATE_POWERING_OFF,
+	STATE_ASLEEP,
+	STATE_POWERING_ON,
 	STATE_COUNT
 };
 
@@ -424,6 +475,9 @@ enum auf_machine_event {
 	EVENT_DONE,	/* of an action */
 	EVENT_FAILED,	/* of an action */
 	EVENT_GONE,	/* an action was done, but the device went meanwhile, or a stop is wanted */
+	EVENT_SLEEP,	/* from outside: to D3 */
+	EVENT_WAKE,	/* from outside: from D3 */
+	EVENT_RESOLVED, /* from outside: the driver has let go of its requests */
 	EVENT_COUNT
 };
 
@@ -494,6 +548,53 @@ struct auf_intx {
 	struct auf_timeout poll;
 };
 
+#define POWER_ASKS 8u
+
+/** struct auf_power_ask - somebody wants to change it. */
+struct auf_power_ask {
+	enum auf_power_verb verb;
+	bool begun;
+	void (*done)(void *context, int result);
+	void *context;
+};
+
+/**
+ * struct auf_power - where a device's power is, and why.
+ * @waiting: the driver is to let go of its requests: whoever lets go tells.
+ * @was_up: before it was suspended.
+ * @bus_off: the function itself is in D3.
+ * @saved: what it forgets there.
+ * @asks: the oldest first.
+ * @tags: references of the driver: what for, and how many.
+ * @busy_ms: when something was last seen to happen. @seen: completions until then.
+ */
+struct auf_power {
+	bool waiting;
+	bool suspended, was_up;
+	_Atomic bool wake; /* somebody wants it in D0, once */
+	bool bus_off;
+	struct au_pci_saved saved;
+	struct auf_work work;
+	struct auf_timeout patience;
+	unsigned int ask_count;
+	struct auf_power_ask asks[POWER_ASKS];
+
+	uint32_t idle_ms;
+	struct auf_timeout idle;
+	uint64_t busy_ms, seen;
+	unsigned int open;	 /* handles that keep it in D0 */
+	unsigned int references; /* of the driver */
+	struct {
+		const char *tag;
+		unsigned int count;
+	} tags[AUF_POWER_TAGS];
+
+	uint64_t began_ns; /* a transition, or a callback of it that may take its time; 0: none */
+	bool late;
+	uint64_t ups, downs;
+	uint32_t last_up_us, last_down_us, entry_us, exit_us;
+};
+
 enum auf_solo_phase { SOLO_NONE, SOLO_WAITING, SOLO_RUNNING, SOLO_PASSED };
 
 /**
@@ -522,6 +623,7 @@ struct au_device {
 	bool delivering; /* the machine lets queues deliver */
 	bool gate;	 /* replay is over */
 	bool refusing;	 /* going down: nothing new */
+	bool asleep;	 /* power-managed queues do not deliver */
 	bool verify;
 	bool timers_open;
 	struct au_lane *lanes[AU_LANES_MAX]; /* from lane 0 on */
@@ -573,6 +675,7 @@ struct au_device {
 	struct au_list pollers;
 	struct auf_dma dma;
 	struct au_report report;
+	struct auf_power power;
 	struct {
 		_Atomic uint64_t second;
 		_Atomic uint32_t lines, dropped;
@@ -607,6 +710,66 @@ static inline bool auf_device_apart(const struct au_device *dev)
 void auf_queue_pump_later(struct au_queue *queue);
 /** auf_device_refresh - all queues: whether they deliver; then let them. */
 void auf_device_refresh(struct au_device *dev);
+
+/** auf_device_each_queue - call @fn for each. */
+void auf_device_each_queue(struct au_device *dev, void (*fn)(struct au_queue *queue));
+
+/* power.c */
+
+/** auf_power_init - in D0, so far as it goes. */
+void auf_power_init(struct au_device *dev, const struct auf_device_config *config);
+/** auf_power_hold_queues - the machine: nothing is delivered, the driver is asked. */
+int auf_power_hold_queues(struct au_device *dev);
+/** auf_power_wait - the machine: for the driver. Return: MACHINE_WAITS, or 0: it has let go. */
+int auf_power_wait(struct au_device *dev);
+/** auf_power_leave - the machine: d0_exit(). */
+int auf_power_leave(struct au_device *dev);
+/** auf_power_off - the machine: the function goes to D3. */
+int auf_power_off(struct au_device *dev);
+/** auf_power_on - the machine: and to D0. */
+int auf_power_on(struct au_device *dev);
+/** auf_power_bus_on - so that it can be reached at all, if it is off. */
+void auf_power_bus_on(struct au_device *dev);
+/** auf_power_open_queues - the machine: what is kept goes on, and everything is delivered. */
+void auf_power_open_queues(struct au_device *dev);
+/** auf_power_settled - the machine rests in @state. */
+void auf_power_settled(struct au_device *dev, unsigned int state);
+/** auf_power_sleep - it has been idle for long enough. */
+void auf_power_sleep(struct au_device *dev);
+/** auf_power_want - a request waits for D0. Any lane. */
+void auf_power_want(struct au_device *dev);
+/** auf_power_left - a request of the queue has left the driver while that is waited for. */
+void auf_power_left(struct au_queue *queue);
+/** auf_power_end - nobody will be told any more what has not been by now. */
+void auf_power_end(struct au_device *dev);
+/** auf_power_failed - the driver did not come to the end of it. */
+void auf_power_failed(struct au_device *dev, const char *why);
+/** auf_power_alive - within au_sleep_ms(): whether the lanes may still show signs of life. */
+bool auf_power_alive(struct au_device *dev);
+
+/* idle.c */
+
+/** auf_idle_init - never. */
+void auf_idle_init(struct au_device *dev);
+/** auf_idle_start - it is in D0: look whether there is anything to do. */
+void auf_idle_start(struct au_device *dev);
+/** auf_idle_stop - it leaves D0. */
+void auf_idle_stop(struct au_device *dev);
+/** auf_idle_references - all of them. */
+static inline unsigned int auf_idle_references(const struct au_device *dev)
+{
+	return dev->power.references + dev->power.open;
+}
+/** auf_idle_opened - a handle keeps it in D0. Held. */
+void auf_idle_opened(struct au_device *dev);
+/** auf_idle_closed - it does not any more. Held. */
+void auf_idle_closed(struct au_device *dev);
+/** auf_idle_busy - whether something keeps it in D0 at this moment; @why: what. */
+bool auf_idle_busy(struct au_device *dev, char *why, size_t size);
+/** auf_idle_release - name the references that the driver has left. */
+void auf_idle_release(struct au_device *dev);
+
+#define MACHINE_WAITS 1 /* of an action: it goes on by an event */
 
 /** auf_machine_event - an event from outside. Lane. Returns the first failure of the way up. */
 int auf_machine_event(struct au_device *dev, enum auf_machine_event event);
@@ -697,7 +860,12 @@ int auf_params_set(struct au_device *dev, const char *const *params, char *error
 	X(dma_free, "dma-free", "au_dma_free() gets what au_dma_alloc() gave, once")            \
 	X(create_late, "create-outside-prepare", "queues and interrupts are made in prepare()") \
 	X(wrong_lane, "wrong-lane",                                                             \
-	  "requests are used on their own lane, units and the device on lane 0")
+	  "requests are used on their own lane, units and the device on lane 0")                \
+	X(stop_ack, "stop-ack-outside-stop", "au_request_stop_ack() answers stop(), once")      \
+	X(stop_unanswered, "stop-unanswered",                                                   \
+	  "what the driver owns is completed or acknowledged when the device leaves D0")        \
+	X(power_reference, "power-reference",                                                   \
+	  "au_device_resume_idle() follows au_device_stop_idle() with its tag; none is left")
 
 enum auf_rule {
 #define AUF_RULE_ENUM(name, text, help) RULE_##name,

@@ -65,13 +65,26 @@ static unsigned int lane_tick(struct au_lane *lane)
 	return auf_wheel_run(lane);
 }
 
+static void lane_store_beat(struct au_lane *lane)
+{
+	if (lane->recorder && lane->index < AU_RECORDER_LANES)
+		atomic_store(&lane->recorder->status->lane[lane->index].beat,
+			     atomic_load(&lane->beat));
+}
+
+void auf_lane_sign(struct au_lane *lane)
+{
+	if (atomic_load_explicit(&lane->attention, memory_order_relaxed) & LANE_BEAT &&
+	    atomic_fetch_and(&lane->attention, ~LANE_BEAT) & LANE_BEAT)
+		lane_store_beat(lane);
+}
+
 static unsigned int lane_attend(struct au_lane *lane)
 {
 	uint32_t what = atomic_exchange(&lane->attention, 0);
 
-	if ((what & LANE_BEAT) && lane->recorder && lane->index < AU_RECORDER_LANES)
-		atomic_store(&lane->recorder->status->lane[lane->index].beat,
-			     atomic_load(&lane->beat));
+	if (what & LANE_BEAT)
+		lane_store_beat(lane);
 	/* Who asked to leave is the last to be forgotten. */
 	if (what & LANE_LEAVE)
 		atomic_fetch_or(&lane->attention, LANE_LEAVE);

@@ -19,13 +19,22 @@ static int machine_prepare(struct au_device *dev)
 
 static int machine_enter(struct au_device *dev)
 {
-	int err = dev->bus ? au_pci_enable(dev->bus, true, auf_dma_wanted(dev), false) : 0;
+	uint64_t began = au_os_now_ns();
+	int err = 0;
 
+	if (dev->bus) {
+		/* Whoever had it before may have left it asleep. */
+		if (dev->from != AU_POWER_D3)
+			auf_power_bus_on(dev);
+		err = au_pci_enable(dev->bus, true, auf_dma_wanted(dev), false);
+	}
 	if (!err)
 		err = auf_irq_ready(dev);
 	if (err || !dev->driver.d0_entry)
 		return err;
-	return dev->driver.d0_entry(dev, dev->from);
+	err = dev->driver.d0_entry(dev, dev->from);
+	dev->power.entry_us = (uint32_t)((au_os_now_ns() - began) / 1000);
+	return err;
 }
 
 static int machine_restore(struct au_device *dev)
@@ -47,7 +56,10 @@ static int machine_connect(struct au_device *dev)
 
 static int machine_open(struct au_device *dev)
 {
-	auf_device_open_queues(dev);
+	if (dev->asleep)
+		auf_power_open_queues(dev);
+	else
+		auf_device_open_queues(dev);
 	auf_presence_start(dev);
 	return 0;
 }
@@ -73,6 +85,7 @@ static int machine_close(struct au_device *dev)
 
 static int machine_disconnect(struct au_device *dev)
 {
+	auf_presence_stop(dev);
 	auf_pollers_stop(dev);
 	auf_irq_disconnect(dev);
 	auf_timers_stop(dev);
@@ -106,6 +119,8 @@ static int machine_flush(struct au_device *dev)
 {
 	auf_device_close_queues(dev);
 	auf_irq_disconnect(dev);
+	if (dev->bus && !dev->bus->gone && dev->power.bus_off)
+		auf_power_bus_on(dev);
 	/* Whatever the driver has left of the device running: memory is given back now. */
 	if (dev->bus && !dev->bus->gone && auf_dma_wanted(dev))
 		au_pci_enable(dev->bus, true, false, false);
@@ -118,6 +133,7 @@ static int machine_release(struct au_device *dev)
 	auf_timers_stop(dev);
 	if (dev->driver.release)
 		dev->driver.release(dev);
+	auf_idle_release(dev);
 	auf_dma_forget(dev);
 	if (dev->bus && !dev->bus->gone)
 		au_pci_enable(dev->bus, false, false, false);
@@ -145,11 +161,21 @@ static const struct {
 	[STATE_FLUSHING] = { "flush", machine_flush, true },
 	[STATE_RELEASING] = { "release", machine_release, true },
 	[STATE_STOPPED] = { "stopped", NULL, true },
+	[STATE_PAUSING] = { "pause", machine_io_stop, true },
+	[STATE_HOLDING] = { "hold-queues", auf_power_hold_queues, true },
+	[STATE_WAITING] = { "wait-requests", auf_power_wait, true },
+	[STATE_MUTING] = { "mute", machine_disconnect, true },
+	[STATE_RESTING] = { "rest", machine_suspend, true },
+	[STATE_LEAVING] = { "d3-entry", auf_power_leave, true },
+	[STATE_POWERING_OFF] = { "power-off", auf_power_off, true },
+	[STATE_ASLEEP] = { "d3", NULL, true },
+	[STATE_POWERING_ON] = { "power-on", auf_power_on, false },
 };
 
 static const char *const machine_events[EVENT_COUNT] = {
 	[EVENT_START] = "start", [EVENT_STOP] = "stop",	    [EVENT_SURPRISE] = "surprise",
 	[EVENT_DONE] = "done",	 [EVENT_FAILED] = "failed", [EVENT_GONE] = "gone",
+	[EVENT_SLEEP] = "sleep", [EVENT_WAKE] = "wake",	    [EVENT_RESOLVED] = "resolved",
 };
 
 /* The next state, plus one: 0 is an event that cannot happen. FAILED and GONE undo just what has
@@ -175,7 +201,9 @@ static const uint8_t machine_table[STATE_COUNT][EVENT_COUNT] = {
 	[STATE_STARTING] = { [EVENT_DONE] = TO(RUNNING),
 			     [EVENT_FAILED] = TO(CLOSING),
 			     [EVENT_GONE] = TO(STOPPING) },
-	[STATE_RUNNING] = { [EVENT_STOP] = TO(STOPPING), [EVENT_SURPRISE] = TO(STOPPING) },
+	[STATE_RUNNING] = { [EVENT_STOP] = TO(STOPPING),
+			    [EVENT_SURPRISE] = TO(STOPPING),
+			    [EVENT_SLEEP] = TO(PAUSING) },
 	[STATE_STOPPING] = { [EVENT_DONE] = TO(CLOSING), [EVENT_FAILED] = TO(CLOSING) },
 	[STATE_CLOSING] = { [EVENT_DONE] = TO(DISCONNECTING) },
 	[STATE_DISCONNECTING] = { [EVENT_DONE] = TO(SUSPENDING) },
@@ -183,6 +211,24 @@ static const uint8_t machine_table[STATE_COUNT][EVENT_COUNT] = {
 	[STATE_EXITING] = { [EVENT_DONE] = TO(FLUSHING), [EVENT_FAILED] = TO(FLUSHING) },
 	[STATE_FLUSHING] = { [EVENT_DONE] = TO(RELEASING) },
 	[STATE_RELEASING] = { [EVENT_DONE] = TO(STOPPED) },
+	/* Sleep. Whoever stops it, or takes it away, finds the way down from there. */
+	[STATE_PAUSING] = { [EVENT_DONE] = TO(HOLDING), [EVENT_GONE] = TO(CLOSING) },
+	[STATE_HOLDING] = { [EVENT_DONE] = TO(WAITING), [EVENT_GONE] = TO(CLOSING) },
+	[STATE_WAITING] = { [EVENT_DONE] = TO(MUTING),
+			    [EVENT_RESOLVED] = TO(MUTING),
+			    [EVENT_GONE] = TO(CLOSING),
+			    [EVENT_STOP] = TO(CLOSING),
+			    [EVENT_SURPRISE] = TO(CLOSING) },
+	[STATE_MUTING] = { [EVENT_DONE] = TO(RESTING), [EVENT_GONE] = TO(SUSPENDING) },
+	[STATE_RESTING] = { [EVENT_DONE] = TO(LEAVING), [EVENT_GONE] = TO(EXITING) },
+	[STATE_LEAVING] = { [EVENT_DONE] = TO(POWERING_OFF), [EVENT_GONE] = TO(FLUSHING) },
+	[STATE_POWERING_OFF] = { [EVENT_DONE] = TO(ASLEEP), [EVENT_GONE] = TO(FLUSHING) },
+	[STATE_ASLEEP] = { [EVENT_WAKE] = TO(POWERING_ON),
+			   [EVENT_STOP] = TO(FLUSHING),
+			   [EVENT_SURPRISE] = TO(FLUSHING) },
+	[STATE_POWERING_ON] = { [EVENT_DONE] = TO(ENTERING),
+				[EVENT_FAILED] = TO(FLUSHING),
+				[EVENT_GONE] = TO(FLUSHING) },
 };
 #undef TO
 
@@ -202,6 +248,17 @@ static void machine_note(struct au_device *dev, unsigned int state, unsigned int
 		atomic_store(&lane->recorder->status->lane[lane->index].state, next);
 }
 
+/* It does not come back from D3: to those who have it open it is as if it had been pulled out,
+ * unless another life of the driver can help. */
+static void machine_no_way_back(struct au_device *dev, unsigned int state)
+{
+	char why[80];
+
+	snprintf(why, sizeof(why), "it does not come back from D3: %s failed",
+		 machine_states[state].name);
+	auf_power_failed(dev, why);
+}
+
 /* Enter states until one waits for an event from outside. */
 static void machine_run(struct au_device *dev, enum auf_machine_event event, int result)
 {
@@ -219,6 +276,8 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
 			break;
 		result = machine_states[state].action(dev);
 		event = EVENT_DONE;
+		if (result == MACHINE_WAITS)
+			break;
 		if (result) {
 			event = EVENT_FAILED;
 			au_log(dev, AU_LOG_ERROR, "%s failed (error %d)%s",
@@ -228,17 +287,25 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
 				m->down_failure = m->down_failure ? m->down_failure : result;
 			else
 				m->failure = m->failure ? m->failure : result;
-		} else if ((m->gone || m->stop) && !machine_states[state].down) {
+			if (!machine_states[state].down && dev->from == AU_POWER_D3)
+				machine_no_way_back(dev, state);
+		}
+		if ((m->gone || m->stop) && event == EVENT_DONE &&
+		    machine_table[state][EVENT_GONE]) {
 			event = EVENT_GONE;
 			m->failure = m->failure ? m->failure : m->gone ? -ENODEV : -ECANCELED;
 		}
-		if (!machine_table[state][event] && machine_states[state].down)
-			event = EVENT_DONE;
+		if (!machine_table[state][event] && machine_states[state].down) {
+			event = (m->gone || m->stop) && machine_table[state][EVENT_GONE]
+					? EVENT_GONE
+					: EVENT_DONE;
+		}
 	}
 	m->running = false;
 	auf_device_let_go(dev);
-	if (m->gone && state == STATE_RUNNING)
+	if (m->gone && machine_table[state][EVENT_SURPRISE])
 		auf_lane_post(dev->lane, &m->surprise);
+	auf_power_settled(dev, state);
 }
 
 /* What the transport was told; a driver that finds registers of all-ones knows no more than that.

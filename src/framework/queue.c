@@ -11,14 +11,15 @@ bool auf_queue_open(const struct au_queue *queue)
 	const struct au_device *dev = queue->dev;
 
 	return dev->delivering && dev->gate && !queue->unit->removed &&
-	       (queue->state == AU_QUEUE_READY || queue->state == AU_QUEUE_DRAINING);
+	       (queue->state == AU_QUEUE_READY || queue->state == AU_QUEUE_DRAINING) &&
+	       (!dev->asleep || !auf_queue_managed(queue));
 }
 
 void auf_queue_refresh(struct au_queue *queue)
 {
 	const struct au_device *dev = queue->dev;
 
-	queue->special &= QUEUE_SETTLE;
+	queue->special &= QUEUE_SETTLE | QUEUE_LISTS;
 	if (queue->config.kind == AU_QUEUE_MANUAL || queue->state != AU_QUEUE_READY ||
 	    !auf_queue_open(queue))
 		queue->special |= QUEUE_CLOSED;
@@ -39,12 +40,24 @@ static void queue_tell(struct au_queue *queue)
 
 static void queue_own(struct au_queue *queue, struct auf_request *r)
 {
-	auf_queue_own(queue, r, (r->word & ~REQ_OWNER) | REQ_OWNED,
+	auf_queue_own(queue, r, (r->word & ~(REQ_OWNER | REQ_RETURNED)) | REQ_OWNED,
 		      r->word & REQ_SOLO ? AUF_OWNED | AUF_SOLO : AUF_OWNED);
+	if (queue->special & QUEUE_LISTS)
+		auf_stop_listed(queue, r);
+}
+
+/* What waits is to be delivered, and only D0 is missing. */
+static void queue_wake(struct au_queue *queue)
+{
+	if (queue->waits && queue->dev->asleep && auf_queue_managed(queue) &&
+	    (queue->state == AU_QUEUE_READY || queue->state == AU_QUEUE_DRAINING))
+		auf_power_want(queue->dev);
 }
 
 void auf_queue_pump(struct au_queue *queue)
 {
+	if (unlikely(queue->dev->asleep))
+		queue_wake(queue);
 	if (queue->config.kind == AU_QUEUE_MANUAL) {
 		queue_tell(queue);
 		return;
@@ -80,7 +93,7 @@ static void queue_settle(struct au_queue *queue)
 	if (!(queue->special & QUEUE_SETTLE) || queue->owned ||
 	    (queue->state != AU_QUEUE_STOPPED && queue->waits))
 		return;
-	queue->special &= QUEUE_CLOSED | QUEUE_SOLO;
+	queue->special &= QUEUE_CLOSED | QUEUE_SOLO | QUEUE_LISTS;
 	if (queue->config.settled)
 		queue->config.settled(queue, queue->state);
 }
@@ -92,6 +105,8 @@ void auf_queue_left(struct au_queue *queue)
 	if (queue->waits || queue->told)
 		auf_queue_pump(queue);
 	queue_settle(queue);
+	if (unlikely(queue->dev->power.waiting))
+		auf_power_left(queue);
 }
 
 /* The error with which a queue refuses; 0: it accepts. */
@@ -209,6 +224,11 @@ static struct au_queue *queue_new(struct au_unit *unit, const struct au_queue_co
 		       : config->depth			   ? config->depth
 							   : UINT32_MAX;
 	au_list_init(&queue->waiting);
+	au_list_init(&queue->mine);
+	au_list_init(&queue->to_ask);
+	au_list_init(&queue->asked);
+	au_list_init(&queue->kept);
+	queue->special = config->stop ? QUEUE_LISTS : 0;
 	return queue;
 }
 
@@ -269,6 +289,11 @@ int au_queue_create(struct au_unit *unit, const struct au_queue_config *given,
 	    (!config.deliver && config.kind != AU_QUEUE_MANUAL)) {
 		au_log(unit->dev, AU_LOG_ERROR,
 		       "au_queue_create: incomplete configuration (kind, deliver)");
+		return -AU_EINVAL;
+	}
+	if ((config.flags & ~AU_QUEUE_ALWAYS_ON) || config.reserved) {
+		au_log(unit->dev, AU_LOG_ERROR, "au_queue_create: flags 0x%x are not known here",
+		       config.flags);
 		return -AU_EINVAL;
 	}
 	return queue_add(unit, &config, out);

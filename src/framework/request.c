@@ -16,6 +16,8 @@ void auf_request_let_go(struct auf_request *r)
 		atomic_store(&lane->recorder->status->lane[lane->index].overdue_ms, 0);
 	if ((r->word & REQ_OWNER) == REQ_QUEUED)
 		auf_queue_unwait(r);
+	else if (r->word & REQ_LISTED)
+		auf_stop_unlisted(r);
 	r->cancel_status = 0;
 }
 
@@ -145,8 +147,7 @@ void au_request_complete_status(struct au_request *req, int status, uint32_t res
 	request_complete(req, status, result, device_status);
 }
 
-/* Whether the driver owns it; otherwise the rule that it broke is named. */
-static bool request_owned(struct auf_request *r)
+bool auf_request_owned(struct auf_request *r)
 {
 	if (likely(auf_request_is(r) == REQ_OWNED))
 		return true;
@@ -157,8 +158,7 @@ static bool request_owned(struct auf_request *r)
 	return false;
 }
 
-/* The driver gives it up without completing it. */
-static void request_return(struct auf_request *r)
+void auf_request_give_up(struct auf_request *r)
 {
 	struct au_queue *from = r->word & REQ_NO_QUEUE ? NULL : r->queue;
 	struct au_device *dev = r->handle->unit->dev;
@@ -169,6 +169,8 @@ static void request_return(struct auf_request *r)
 	}
 	if (dev->solo.phase != SOLO_NONE)
 		auf_solo_left(dev, r);
+	if (r->word & REQ_LISTED)
+		auf_stop_unlisted(r);
 	r->word &= ~(REQ_OWNER | REQ_NO_QUEUE | REQ_SOLO | REQ_PARKED);
 	atomic_store_explicit(&r->progress->flags, 0, memory_order_relaxed);
 	if (from)
@@ -180,9 +182,9 @@ int au_request_requeue(struct au_request *req)
 	struct auf_request *r = auf_request(req);
 	struct au_queue *queue = r->queue;
 
-	if (!request_owned(r) || (r->word & REQ_NO_QUEUE))
+	if (!auf_request_owned(r) || (r->word & REQ_NO_QUEUE))
 		return -AU_EINVAL;
-	request_return(r);
+	auf_request_give_up(r);
 	auf_queue_wait(queue, r, true);
 	if (r->cancel_status || queue->state == AU_QUEUE_PURGED || queue->dev->refusing) {
 		auf_request_finish(r, r->cancel_status ? r->cancel_status : -AU_ECANCELED, 0, 0);
@@ -203,7 +205,7 @@ static int request_move(struct auf_request *r, struct au_queue *to)
 		auf_violation(r->handle->unit->dev, RULE_foreign_queue, r);
 		return -AU_EINVAL;
 	}
-	request_return(r);
+	auf_request_give_up(r);
 	auf_queue_accept(auf_queue_on(to, r->handle->lane), r);
 	if (from)
 		auf_queue_left(from);
@@ -214,14 +216,14 @@ int au_request_forward(struct au_request *req, struct au_queue *queue)
 {
 	struct auf_request *r = auf_request(req);
 
-	return request_owned(r) ? request_move(r, queue) : -AU_EINVAL;
+	return auf_request_owned(r) ? request_move(r, queue) : -AU_EINVAL;
 }
 
 void auf_queue_put(struct au_queue *queue, struct au_request *req)
 {
 	struct auf_request *r = auf_request(req);
 
-	if (request_owned(r))
+	if (auf_request_owned(r))
 		request_move(r, queue);
 }
 

@@ -157,6 +157,11 @@ unsigned int auf_unit_handles(const struct au_unit *unit)
 	return unit->handle_count;
 }
 
+bool auf_unit_asleep(const struct au_unit *unit)
+{
+	return unit->dev->asleep;
+}
+
 const struct auf_class *auf_unit_class(const struct au_unit *unit)
 {
 	return unit->cls;

@@ -129,6 +129,8 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 			_exit(HOST_EXIT_FAILED);
 		return;
 	case AUF_GATE_OPEN:
+	case AUF_POWER_D0:
+	case AUF_POWER_D3:
 		return;
 	}
 }

@@ -249,7 +249,9 @@ static inline void fw_event(struct auf_handle *handle, const struct au_event *ev
 static inline void fw_notice(void *context, struct au_device *dev, enum auf_notice what,
 			     void *object)
 {
-	static const char *const names[] = { "unit+", "unit-", "gone", "failed", "gate" };
+	static const char *const names[] = {
+		"unit+", "unit-", "gone", "failed", "gate", "D0", "D3"
+	};
 
 	if (what != AUF_UNIT_ADDED)
 		fw_note("<%s>", names[what]);

@@ -223,6 +223,7 @@ static const struct seccomp_rule seccomp_vfio[] = {
 	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_GET_IRQ_INFO)),
 	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_SET_IRQS)),
 	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_RESET)),
+	ALLOW_IF(ioctl, IS(1, VFIO_DEVICE_FEATURE)),
 	ALLOW_IF(ioctl, IS(1, VFIO_IOMMU_GET_INFO)),
 	ALLOW_IF(ioctl, IS(1, VFIO_IOMMU_MAP_DMA)),
 	ALLOW_IF(ioctl, IS(1, VFIO_IOMMU_UNMAP_DMA)),
