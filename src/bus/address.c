@@ -57,7 +57,6 @@ int au_bus_address_parse(const char *text, struct au_bus_address *address, char 
 			 size_t error_size)
 {
 	const char *rest = strchr(text, ':');
-	int err;
 
 	memset(address, 0, sizeof(*address));
 	if (strcmp(text, "virtual") == 0) {
@@ -74,11 +73,7 @@ int au_bus_address_parse(const char *text, struct au_bus_address *address, char 
 	}
 	if (rest && strncmp(text, "vhost-user:", 11) == 0) {
 		address->kind = AU_BUS_VHOST_USER;
-		err = address_socket(text, rest + 1, address, error, error_size);
-		if (err)
-			return err;
-		SAY("%s: vhost-user is not there yet: use vfio-user:PATH", text);
-		return -ENOTSUP;
+		return address_socket(text, rest + 1, address, error, error_size);
 	}
 	SAY("%.60s: not an address: write vfio-user:PATH, vfio:0000:01:00.0, vhost-user:PATH "
 	    "or virtual",
@@ -99,8 +94,9 @@ int au_bus_open(const char *address, int timeout_ms, struct au_bus_session *sess
 	/* A transport that comes later gets its line here and in au_bus_adopt(). */
 	if (parsed.kind == AU_BUS_VFIO)
 		return au_vfio_open(parsed.path, session, fds, error, error_size);
-	if (parsed.kind == AU_BUS_VFIO_USER) {
-		fds[0] = au_vfu_open(parsed.path, timeout_ms, session, error, error_size);
+	if (parsed.kind == AU_BUS_VFIO_USER || parsed.kind == AU_BUS_VHOST_USER) {
+		fds[0] = (parsed.kind == AU_BUS_VFIO_USER ? au_vfu_open : au_vhost_open)(
+			parsed.path, timeout_ms, session, error, error_size);
 		err = fds[0] < 0 ? fds[0] : 0;
 		fds[0] = fds[0] < 0 ? -1 : fds[0];
 		return err;
@@ -116,10 +112,13 @@ int au_bus_adopt(int fds[AU_BUS_FDS], const struct au_bus_session *session, cons
 
 	if (session->size >= sizeof(*session) && session->transport == AU_BUS_VFIO)
 		return au_vfio_adopt(fds, session, address, bus);
-	if (session->size >= sizeof(*session) && session->transport == AU_BUS_VFIO_USER) {
+	if (session->size >= sizeof(*session) &&
+	    (session->transport == AU_BUS_VFIO_USER || session->transport == AU_BUS_VHOST_USER)) {
 		fds[0] = -1;
 		au_bus_fds_close(fds);
-		return au_vfu_adopt(fd, session, address, bus);
+		return session->transport == AU_BUS_VFIO_USER
+			       ? au_vfu_adopt(fd, session, address, bus)
+			       : au_vhost_adopt(fd, session, address, bus);
 	}
 	au_bus_fds_close(fds);
 	return -EINVAL;

@@ -226,6 +226,23 @@ int au_vfu_adopt(int fd, const struct au_bus_session *session, const char *addre
 		 struct au_bus **bus);
 
 /**
+ * au_bus_connect - connect to the socket @path, for at most @timeout_ms.
+ * @error: one line on failure. Return: the descriptor or a negative errno.
+ */
+int au_bus_connect(const char *path, int timeout_ms, char *error, size_t error_size);
+
+/**
+ * au_vhost_open - connect to a vhost-user back-end and find out what it is. Return: as
+ * au_vfu_open().
+ */
+int au_vhost_open(const char *path, int timeout_ms, struct au_bus_session *session, char *error,
+		  size_t error_size);
+
+/** au_vhost_adopt - what au_bus_adopt() does for vhost-user: the back-end as a PCI function. */
+int au_vhost_adopt(int fd, const struct au_bus_session *session, const char *address,
+		   struct au_bus **bus);
+
+/**
  * au_vfio_open - open a function that is bound to vfio-pci. The kernel resets it on the way, if it
  * has a reset; bus mastering and INTx are off then.
  * @address: DDDD:BB:DD.F.

@@ -40,7 +40,7 @@ static const char *connect_advice(int err)
 	}
 }
 
-static int connect_socket(const char *path, int timeout_ms, char *error, size_t error_size)
+int au_bus_connect(const char *path, int timeout_ms, char *error, size_t error_size)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct timeval limit = { .tv_sec = timeout_ms / 1000,
@@ -223,7 +223,7 @@ int au_vfu_open(const char *path, int timeout_ms, struct au_bus_session *session
 	if (timeout_ms < 1)
 		timeout_ms = 1; /* to a socket, none is for ever */
 	deadline = vfu_now_ms() + (uint64_t)timeout_ms;
-	fd = connect_socket(path, timeout_ms, error, error_size);
+	fd = au_bus_connect(path, timeout_ms, error, error_size);
 	if (fd < 0)
 		return fd;
 	vfu = vfu_new(fd, (uint32_t)timeout_ms);
