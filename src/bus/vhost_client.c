@@ -121,6 +121,27 @@ static int client_slots(struct vhost *v)
 	return err;
 }
 
+/* All that there is to know of it. @type: 0: find out. */
+static int client_learn(struct vhost *v, uint32_t type)
+{
+	int err = client_features(v);
+
+	if (err)
+		return err;
+	v->type = type ? type : client_type(v);
+	if (!v->type)
+		return vhost_gone(v, -ENOTSUP,
+				  "a vhost-user back-end of a kind that is not known: block and "
+				  "network devices are");
+	err = client_queues(v);
+	err = err ? err : client_slots(v);
+	if (!err && (v->protocol & VHOST_PROTOCOL_CONFIG))
+		err = client_config(v);
+	else if (!err && v->type == TYPE_NET)
+		client_net_config(v);
+	return err;
+}
+
 /* ----------------------------------------------------------------------- public */
 
 int au_vhost_open(const char *path, int timeout_ms, struct au_bus_session *session, char *error,
@@ -139,12 +160,7 @@ int au_vhost_open(const char *path, int timeout_ms, struct au_bus_session *sessi
 	*session =
 		(struct au_bus_session){ .size = sizeof(*session), .transport = AU_BUS_VHOST_USER };
 	err = vhost_set(v, VHOST_SET_OWNER, NULL, 0, NULL, 0);
-	err = err ? err : client_features(v);
-	v->type = err ? 0 : client_type(v);
-	if (!err && !v->type)
-		err = vhost_gone(v, -ENOTSUP,
-				 "a vhost-user back-end of a kind that is not known: block and "
-				 "network devices are");
+	err = err ? err : client_learn(v, 0);
 	session->vendor_device = 0x1af40000u | (0x1040 + v->type);
 	session->flags = v->type;
 	session->class_code = v->type == TYPE_NET ? 0x020000 : 0x010000;
@@ -170,14 +186,7 @@ int au_vhost_adopt(int fd, const struct au_bus_session *session, const char *add
 	if (!v)
 		return -ENOMEM;
 	snprintf(v->bus.address, sizeof(v->bus.address), "%s", address);
-	v->type = session->flags;
-	err = client_features(v);
-	err = err ? err : client_queues(v);
-	err = err ? err : client_slots(v);
-	if (!err && (v->protocol & VHOST_PROTOCOL_CONFIG))
-		err = client_config(v);
-	else if (!err && v->type == TYPE_NET)
-		client_net_config(v);
+	err = client_learn(v, session->flags);
 	if (err) {
 		err = v->bus.gone ? v->cause : err;
 		vhost_free(v);

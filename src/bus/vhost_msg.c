@@ -2,6 +2,8 @@
 /* vhost-user: messages to the back-end and back. The socket is blocking, with time-outs. */
 #include "bus/vhost.h"
 
+#include "base/sock_fds.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,29 +92,14 @@ static int vhost_send(struct vhost *v, uint32_t request, uint32_t flags, const v
 	struct vhost_header header = { request, VHOST_VERSION | flags, size };
 	struct iovec parts[2] = { { &header, sizeof(header) },
 				  { (void *)(uintptr_t)payload, size } };
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(VHOST_REGIONS * sizeof(int))];
-	} control = { 0 };
-	struct msghdr msg = { .msg_iov = parts, .msg_iovlen = size ? 2 : 1 };
 	ssize_t n;
 
 	if (v->bus.gone)
 		return -ENODEV;
-	if (count) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
-	}
-	do
-		n = sendmsg(v->fd, &msg, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	n = au_sock_send(v->fd, parts, size ? 2 : 1, fds, count, 0);
 	/* A message is small: what does not take all of it has not been reading for long. */
 	if (n != (ssize_t)(sizeof(header) + size))
-		return vhost_lost(v, n < 0 ? errno : EAGAIN);
+		return vhost_lost(v, n < 0 ? (int)-n : EAGAIN);
 	return 0;
 }
 

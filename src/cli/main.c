@@ -55,7 +55,7 @@ static void main_help(FILE *to)
 	fprintf(to,
 		"\nA unit is named by its name (serial0.1), or run in this process:\n"
 		"  inproc:DRIVER[,address=ADDRESS][,unit=N][,poll=app][,PARAM=VALUE]...\n"
-		"ADDRESS: vfio:0000:01:00.0, vfio-user:PATH, virtual (vhost-user:PATH to come)\n"
+		"ADDRESS: vfio:0000:01:00.0, vfio-user:PATH, vhost-user:PATH, virtual\n"
 		"`auriga COMMAND --help` says more; auriga(1) says all.\n");
 }
 
