@@ -11,6 +11,12 @@ from disk import need
 MIB = 1 << 20
 
 
+def blockdev(path):
+    """The node d0 over an image. What the machine's own disk does is not waited for."""
+    return ("driver=raw,node-name=d0,discard=unmap,cache.no-flush=on,"
+            f"file.driver=file,file.filename={path},file.cache.no-flush=on")
+
+
 class LabDisk:
     """QEMU's virtio-blk-pci over an image."""
 
@@ -19,7 +25,7 @@ class LabDisk:
         words = {"disable-legacy": "on", "iommu_platform": "on", "packed": "on" if packed else "off",
                  "num-queues": queues, **{k.replace("_", "-"): v for k, v in props.items()}}
         out = rig.run("auriga-lab", "up", "--name", self.name,
-                      "--blockdev", f"driver=raw,node-name=d0,discard=unmap,file.driver=file,file.filename={image}",
+                      "--blockdev", blockdev(image),
                       "--device", "virtio-blk-pci,drive=d0,id=disk," + ",".join(f"{k}={v}" for k, v in words.items()))
         rig.labs.append(self.name)
         self.address = out.stdout.split()[0]
@@ -49,7 +55,7 @@ class UserDisk:
             os.unlink(self.path)
         self.child = subprocess.Popen(
             ["qemu-storage-daemon",
-             "--blockdev", f"driver=raw,node-name=d0,discard=unmap,file.driver=file,file.filename={self.image}",
+             "--blockdev", blockdev(self.image),
              "--export", f"vhost-user-blk,id=e,node-name=d0,addr.type=unix,addr.path={self.path},"
                          f"num-queues={self.queues},writable={'on' if self.writable else 'off'}"],
             stdin=subprocess.DEVNULL)
