@@ -41,6 +41,9 @@ static inline uint64_t au_os_ticks(void)
 /** au_os_sleep_ms - sleep. */
 void au_os_sleep_ms(uint32_t ms);
 
+/** au_os_pause_us - let others run for about so long. */
+void au_os_pause_us(uint32_t us);
+
 /** au_os_relax - in a loop that waits for another processor. */
 static inline void au_os_relax(void)
 {

@@ -26,6 +26,10 @@ void au_os_sleep_ms(uint32_t ms)
 	au_fake_advance_ms(ms);
 }
 
+void au_os_pause_us(uint32_t us)
+{
+}
+
 void *au_os_alloc(size_t size)
 {
 	void *memory;

@@ -22,6 +22,13 @@ void au_os_sleep_ms(uint32_t ms)
 		;
 }
 
+void au_os_pause_us(uint32_t us)
+{
+	struct timespec left = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L };
+
+	nanosleep(&left, NULL);
+}
+
 void *au_os_alloc(size_t size)
 {
 	return calloc(1, size);

@@ -144,6 +144,7 @@ struct au_bus_range {
  * @why: one line about why it is gone; empty before.
  * @loss: what the transport was told about that.
  * @address: as people write it, "vfio-user:/run/x.sock".
+ * @before: of whoever has put itself before the transport, to find itself again.
  * @below: the transport, when au_bus_share() has put itself before it.
  */
 struct au_bus {
@@ -157,6 +158,7 @@ struct au_bus {
 	char why[160];
 	enum au_bus_loss loss;
 	char address[128];
+	void *before;
 	struct au_bus_shared *below;
 };
 

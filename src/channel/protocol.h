@@ -114,13 +114,14 @@ enum au_host_msg {
 
 /*
  * AU_HM_START: {"name", "driver", "address", "params": ["k=v"...], "generation", "from": "off" or
- * "failed", "verify": bool, "replays": how many channels lived before, "session": hex of
- * struct au_bus_session or absent, "fds": {"module": i, "status": i, "state": i, "retained": i,
- * "session": i, "listen": i, "claim": i}, "state_fresh", "retained_fresh", "uid", "gid",
- * "module_path": for crash records, "cgroup": {"in_force", "detail"} of struct au_host_cgroup,
- * "sandbox": {"seccomp": false, ...} for tests, by the names of au_layer_name()} after the head.
- * Indexes are into the descriptors of the message. Required: name, driver, address, generation,
- * fds.module, fds.status, fds.state; uid and gid 0 or absent: it keeps the caller's, and says so.
+ * "failed", "verify": bool, "inject": text of struct au_verify or absent, "replays": how many
+ * channels lived before, "session": hex of struct au_bus_session or absent, "fds": {"module": i,
+ * "status": i, "state": i, "retained": i, "session": i, "listen": i, "claim": i}, "state_fresh",
+ * "retained_fresh", "uid", "gid", "module_path": for crash records, "cgroup": {"in_force",
+ * "detail"} of struct au_host_cgroup, "sandbox": {"seccomp": false, ...} for tests, by the names of
+ * au_layer_name()} after the head. Indexes are into the descriptors of the message. Required: name,
+ * driver, address, generation, fds.module, fds.status, fds.state; uid and gid 0 or absent: it keeps
+ * the caller's, and says so.
  *
  * AU_HM_READY: {"units": [{"index", "class"}], "layers": [{"name", "in_force", "detail"}],
  * "times_us": {"loaded", "sandboxed", "started"}}: since AU_HM_START came, cumulative.

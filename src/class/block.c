@@ -7,10 +7,10 @@
 
 #include "auriga/driver.h"
 #include "base/abi.h"
+#include "base/os.h"
 #include "framework/framework.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define BLOCK_SIZE_MIN 512u
@@ -151,7 +151,7 @@ static void block_submit(struct au_unit *unit, struct au_request *req)
 
 static void block_free(struct au_unit *unit)
 {
-	free(auf_unit_priv(unit));
+	au_os_free(auf_unit_priv(unit));
 }
 
 static const struct auf_class block_class = {
@@ -231,7 +231,7 @@ int au_block_add(struct au_device *dev, const struct au_block_config *given, str
 		au_log(dev, AU_LOG_ERROR, "au_block_add: %s", wrong);
 		return -AU_EINVAL;
 	}
-	block = calloc(1, sizeof(*block));
+	block = auf_alloc(dev, sizeof(*block));
 	if (!block)
 		return -AU_ENOMEM;
 	block->config = config;
@@ -242,7 +242,7 @@ int au_block_add(struct au_device *dev, const struct au_block_config *given, str
 	block_describe(block);
 	err = auf_unit_add_at(dev, &block_class, block, config.unit, &block->unit);
 	if (err) {
-		free(block);
+		au_os_free(block);
 		return err;
 	}
 	err = block_queue(block);

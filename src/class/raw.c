@@ -4,9 +4,8 @@
 
 #include "auriga/driver.h"
 #include "base/abi.h"
+#include "base/os.h"
 #include "framework/framework.h"
-
-#include <stdlib.h>
 
 static void raw_opened(struct au_unit *unit, struct auf_handle *handle, uint32_t flags)
 {
@@ -26,7 +25,7 @@ static void raw_closed(struct au_unit *unit, struct auf_handle *handle, bool las
 
 static void raw_remove(struct au_unit *unit)
 {
-	free(auf_unit_priv(unit));
+	au_os_free(auf_unit_priv(unit));
 }
 
 static const struct auf_class raw_class = {
@@ -42,14 +41,14 @@ int au_unit_add(struct au_device *dev, const struct au_unit_config *config, stru
 	struct au_unit_config *own;
 	int err;
 
-	own = malloc(sizeof(*own));
+	own = auf_alloc(dev, sizeof(*own));
 	if (!own)
 		return -AU_ENOMEM;
 	err = auf_take(dev, &au_abi_unit_config, own, config);
 	if (err == 0)
 		err = auf_unit_add(dev, &raw_class, own, unit);
 	if (err)
-		free(own);
+		au_os_free(own);
 	return err;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The serial unit: settings, modem lines, control operations, and what a restart restores. */
 #include "base/abi.h"
+#include "base/os.h"
 #include "class/serial.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void unit_program_outputs(struct au_serial *port, uint32_t outputs)
@@ -318,7 +318,7 @@ static void unit_suspend(struct au_unit *unit)
 
 static void unit_remove(struct au_unit *unit)
 {
-	free(auf_unit_priv(unit));
+	au_os_free(auf_unit_priv(unit));
 }
 
 static const struct auf_class serial_class = {
@@ -362,7 +362,7 @@ int au_serial_add(struct au_device *dev, const struct au_serial_config *given,
 		rc = unit_config_check(dev, &config, &ops);
 	if (rc)
 		return rc;
-	port = calloc(1, sizeof(*port));
+	port = auf_alloc(dev, sizeof(*port));
 	if (!port)
 		return -AU_ENOMEM;
 	port->dev = dev;
@@ -372,7 +372,7 @@ int au_serial_add(struct au_device *dev, const struct au_serial_config *given,
 	port->inputs = AU_MODEM_INPUTS;
 	rc = auf_unit_add(dev, &serial_class, port, &port->unit);
 	if (rc) {
-		free(port);
+		au_os_free(port);
 		return rc;
 	}
 	/* From here on the unit frees the port. */

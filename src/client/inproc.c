@@ -40,7 +40,16 @@ static bool inproc_twice(const struct inproc_target *t, const char *part)
 	for (unsigned int i = 0; t->params[i]; i++)
 		if (strncmp(t->params[i], part, length) == 0)
 			return true;
-	return false;
+	return strncmp(part, "verify=", 7) == 0 && strstr(t->given, ",verify=");
+}
+
+/* Between its parts stand plus signs: commas are the target's. */
+static int inproc_verify(struct inproc_target *t, const char *text)
+{
+	char error[CLIENT_ERROR_SIZE];
+	int err = au_verify_parse(text, &t->verify, error, sizeof(error));
+
+	return err ? client_fail(err, "inproc: %s", error) : 0;
 }
 
 int inproc_parse(const char *target, struct inproc_target *t)
@@ -59,7 +68,7 @@ int inproc_parse(const char *target, struct inproc_target *t)
 	if (!t->driver || strchr(t->driver, '=') || target[7] == ',' || strstr(target, ",,"))
 		return client_fail(-EINVAL,
 				   "%s: write inproc:DRIVER[,address=ADDRESS][,unit=N]"
-				   "[,poll=app][,PARAM=VALUE...]",
+				   "[,poll=app][,verify=TEXT][,PARAM=VALUE...]",
 				   target);
 	while (err == 0 && (part = strtok_r(NULL, ",", &save))) {
 		if (strncmp(part, "address=", 8) == 0 && t->address)
@@ -85,7 +94,10 @@ int inproc_parse(const char *target, struct inproc_target *t)
 			err = client_fail(-EINVAL, "%s: more than %u parameters", target,
 					  INPROC_PARAMS);
 		else {
-			t->params[count++] = part;
+			if (strncmp(part, "verify=", 7) == 0)
+				err = inproc_verify(t, part + 7);
+			else
+				t->params[count++] = part;
 			given += (size_t)snprintf(t->given + given, sizeof(t->given) - given, ",%s",
 						  part);
 		}
@@ -211,6 +223,11 @@ static void inproc_notify(void *context, struct au_device *dev, enum auf_notice 
 		inst->gone = true;
 }
 
+/* A driver in an application that breaks a rule is told, and goes on. */
+static void inproc_told(struct au_device *dev, const char *rule)
+{
+}
+
 static int inproc_lanes(struct inproc_instance *inst, const struct inproc_target *t)
 {
 	unsigned int count = au_note_lanes(&inst->note, t->params, INPROC_PARAMS);
@@ -238,6 +255,8 @@ static int inproc_start(struct inproc_instance *inst, const struct inproc_target
 		.from = AU_POWER_OFF,
 		.retained_size = inst->note.retain_bytes,
 		.retained_fresh = true,
+		.verify = t->verify.rules,
+		.inject = &t->verify,
 		.notify = inproc_notify,
 		.context = inst,
 	};
@@ -271,6 +290,8 @@ static int inproc_start(struct inproc_instance *inst, const struct inproc_target
 			bus->ops->close(bus);
 		return client_fail(err, "%s: cannot make a lane: %s", inst->name, strerror(-err));
 	}
+	if (config.verify)
+		auf_verify_action = inproc_told;
 	config.bus = bus;
 	config.lane = inst->lane;
 	config.lanes = inst->lanes;

@@ -8,13 +8,15 @@
 
 #include "base/module.h"
 #include "base/note.h"
+#include "base/verify.h"
 #include "client/handle.h"
 #include "framework/framework.h"
 
 #define INPROC_PARAMS 32u
 
 /**
- * struct inproc_target - "inproc:DRIVER,address=...,unit=N,poll=app,KEY=VALUE", taken apart.
+ * struct inproc_target - "inproc:DRIVER,address=...,unit=N,poll=app,verify=TEXT,KEY=VALUE",
+ * taken apart.
  * @text: what the other members point into.
  * @params: "KEY=VALUE", NULL-terminated.
  * @given: the parameters as one text, to compare.
@@ -26,6 +28,7 @@ struct inproc_target {
 	const char *address;
 	unsigned int unit;
 	bool app;
+	struct au_verify verify;
 	const char *params[INPROC_PARAMS + 1];
 };
 

@@ -59,6 +59,7 @@ static int device_leave_lane(void *arg)
 
 	auf_report_end(dev);
 	auf_power_end(dev);
+	auf_inject_leave(dev);
 	auf_device_hold(dev);
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
@@ -87,6 +88,7 @@ static int device_leave_lane(void *arg)
 
 static void device_free(struct au_device *dev)
 {
+	au_os_free(dev->inject);
 	if (dev->state_ours)
 		au_os_free(dev->state);
 	au_os_free(dev->params);
@@ -170,7 +172,8 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	auf_power_init(dev, config);
 	auf_presence_init(dev);
 	dev->bus_work.fn = device_bus_work;
-	err = device_lanes(dev, config);
+	err = auf_inject_init(dev, config->inject);
+	err = err ? err : device_lanes(dev, config);
 	if (err)
 		snprintf(error, error_size, "%s: out of memory", config->name);
 	else
@@ -186,6 +189,7 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 		err = -ENOMEM;
 	}
 	if (!err) {
+		auf_inject_lanes(dev);
 		err = auf_lane_call(dev->lane, device_join_lane, dev);
 		if (err)
 			snprintf(error, error_size,

@@ -86,7 +86,7 @@ int auf_dma_map(struct au_device *dev, int fd, void *cpu, uint64_t size, uint64_
 		       (unsigned long long)size, dev->note.dma_bits);
 		return -AU_ENOSPC;
 	}
-	mapping = au_os_alloc(sizeof(*mapping));
+	mapping = auf_alloc(dev, sizeof(*mapping));
 	if (!mapping)
 		return -AU_ENOMEM;
 	err = dev->bus->ops->dma_map(dev->bus, at, size, cpu, fd, 0);
@@ -150,7 +150,7 @@ int au_dma_alloc(struct au_device *dev, uint64_t size, uint64_t align, struct au
 		       (unsigned long long)size, (unsigned long long)dev->dma.arena_size);
 		return -AU_ENOMEM;
 	}
-	block = au_os_alloc(sizeof(*block));
+	block = auf_alloc(dev, sizeof(*block));
 	if (!block)
 		return -AU_ENOMEM;
 	block->offset = at;

@@ -17,6 +17,7 @@ struct au_abi_type;
 struct au_bus;
 struct au_note;
 struct au_recorder;
+struct au_verify;
 struct auf_handle;
 struct auf_source;
 struct au_event;
@@ -123,6 +124,7 @@ struct auf_gone {
  * @hold_gate: queues do not deliver until auf_device_open_gate().
  * @verify: the verifier's rules are on.
  * @idle_ms: in D0 without anything to do for so long, it goes to D3; 0: never.
+ * @inject: faults to inject; NULL: none. Read during auf_device_create() only.
  * @notify: called on the lane.
  * @context: for @notify.
  */
@@ -150,6 +152,7 @@ struct auf_device_config {
 	bool hold_gate;
 	bool verify;
 	uint32_t idle_ms;
+	const struct au_verify *inject;
 	void (*notify)(void *context, struct au_device *dev, enum auf_notice what, void *object);
 	void *context;
 };
@@ -483,6 +486,12 @@ struct auf_handle *auf_request_owner(const struct au_request *req, uint64_t *tag
 
 /** auf_take - au_abi_take() of what the driver gave; a failure is logged. */
 int auf_take(struct au_device *dev, const struct au_abi_type *type, void *own, const void *given);
+
+/**
+ * auf_alloc - zeroed memory for what belongs to a device or its handles, or NULL; au_os_free()
+ * gives it back. Where memory is to fail the verifier lets it fail here.
+ */
+void *auf_alloc(struct au_device *dev, size_t size);
 
 /* ---------------------------------------------------------------- verifier */
 

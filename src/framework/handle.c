@@ -12,12 +12,13 @@
 
 static void handle_settle_work(struct auf_work *work);
 
-static int handle_alloc(struct auf_handle *handle, bool verify)
+static int handle_alloc(struct auf_handle *handle, struct au_device *dev)
 {
+	bool verify = dev->verify;
 	uint32_t count = handle->depth * (verify ? HANDLE_SPARE : 1);
 
-	handle->slots = au_os_alloc(handle->depth * sizeof(struct auf_request *));
-	handle->requests = au_os_alloc(count * sizeof(*handle->requests));
+	handle->slots = auf_alloc(dev, handle->depth * sizeof(struct auf_request *));
+	handle->requests = auf_alloc(dev, count * sizeof(*handle->requests));
 	if (!handle->slots || !handle->requests)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
@@ -38,6 +39,8 @@ static int handle_alloc(struct auf_handle *handle, bool verify)
 
 static void handle_free(struct auf_handle *handle)
 {
+	if (handle->late)
+		auf_inject_handle_free(handle);
 	au_os_free(handle->requests);
 	au_os_free(handle->slots);
 	au_os_free(handle);
@@ -55,7 +58,7 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 		return -EINVAL;
 	if (unit->removed || dev->refusing)
 		return -ENODEV;
-	handle = au_os_alloc(sizeof(*handle));
+	handle = auf_alloc(dev, sizeof(*handle));
 	if (!handle)
 		return -ENOMEM;
 	handle->context = config->context;
@@ -69,7 +72,7 @@ int auf_handle_open(struct au_unit *unit, const struct auf_handle_config *config
 	handle->dma_offset = config->dma_offset;
 	handle->config = *config;
 	au_list_init(&handle->spare);
-	if (handle_alloc(handle, dev->verify) != 0) {
+	if (handle_alloc(handle, dev) != 0 || (dev->inject && auf_inject_handle(handle) != 0)) {
 		handle_free(handle);
 		return -ENOMEM;
 	}
@@ -173,6 +176,8 @@ void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), 
 	handle->closing = true;
 	handle->open = 0;
 	handle->complete = handle_let_go;
+	if (handle->late)
+		auf_inject_handle_close(handle);
 	for (uint32_t i = 0; i < handle->depth; i++)
 		handle->outstanding += auf_request_is(handle->slots[i]) != REQ_FREE;
 	handle->closed = closed;
@@ -195,6 +200,8 @@ void auf_handle_close(struct auf_handle *handle, void (*closed)(void *context), 
 /* Its unit goes away; nothing of it is outstanding any more. */
 void auf_handle_orphan(struct auf_handle *handle)
 {
+	if (handle->late)
+		auf_inject_handle_orphan(handle);
 	handle->unit->handle_count--;
 	handle->lane->handles--;
 	if (handle->keeps_up)

@@ -24,6 +24,7 @@
 #include "base/os.h"
 #include "base/recorder.h"
 #include "base/trace.h"
+#include "base/verify.h"
 #include "bus/bus.h"
 
 #define likely(x)   __builtin_expect(!!(x), 1)
@@ -93,7 +94,8 @@ struct au_lane {
 	int wait_set, wake_fd, timer_fd;
 	uint64_t timer_ms; /* what timer_fd is set to; 0: not */
 
-	unsigned int sweeping; /* its handles must not be freed */
+	_Atomic(struct auf_inject *) inject; /* delays; NULL: none */
+	unsigned int sweeping;		     /* its handles must not be freed */
 	bool in_isr;
 	unsigned int handles;  /* open on it; lane 0 */
 	_Atomic uint32_t park; /* PARK_* */
@@ -230,6 +232,7 @@ struct auf_handle {
 	void *closed_context;
 	struct au_device *shared; /* its device, if that has several lanes */
 	struct auf_work settle;	  /* on lane 0 of that */
+	struct auf_late *late;	  /* completions that are injected to be late */
 };
 
 /** auf_handle_settle - finish closing when nothing is outstanding any more. */
@@ -625,6 +628,7 @@ struct au_device {
 	bool refusing;	 /* going down: nothing new */
 	bool asleep;	 /* power-managed queues do not deliver */
 	bool verify;
+	struct auf_inject *inject; /* faults; NULL: none */
 	bool timers_open;
 	struct au_lane *lanes[AU_LANES_MAX]; /* from lane 0 on */
 	unsigned int lane_count;
@@ -837,6 +841,39 @@ void auf_bus_check(struct au_device *dev);
 /** auf_params_set - check and keep @params. */
 int auf_params_set(struct au_device *dev, const char *const *params, char *error,
 		   size_t error_size);
+
+/* ---------------------------------------------------------------- injection */
+
+/** auf_inject_init - what the device's configuration wants. Return: 0 or -ENOMEM. */
+int auf_inject_init(struct au_device *dev, const struct au_verify *want);
+/** auf_inject_lanes - and its lanes, when they are known. */
+void auf_inject_lanes(struct au_device *dev);
+/** auf_inject_leave - no more of it: say how much there was. */
+void auf_inject_leave(struct au_device *dev);
+/** auf_inject_step - the machine has taken so many. */
+void auf_inject_step(struct au_device *dev, unsigned int step);
+/** auf_inject_irq_on - an interrupt is about to be attended to on its lane. */
+void auf_inject_irq_on(struct au_device *dev, struct auf_source *source, bool line);
+/** auf_inject_irq_off - it is not any more; before it leaves the lane. */
+void auf_inject_irq_off(struct au_device *dev, struct auf_source *source);
+/** auf_inject_handle - a new handle of a device with injection. Return: 0 or -ENOMEM. */
+int auf_inject_handle(struct auf_handle *handle);
+/** auf_inject_handle_orphan - its unit goes: it hears at once of what is complete. */
+void auf_inject_handle_orphan(struct auf_handle *handle);
+/** auf_inject_handle_close - it wants to hear of nothing any more. */
+void auf_inject_handle_close(struct auf_handle *handle);
+/** auf_inject_handle_free - with the handle. */
+void auf_inject_handle_free(struct auf_handle *handle);
+/** auf_inject_delay - wait, or not. Any thread. */
+void auf_inject_delay(struct auf_inject *inject);
+/** auf_lane_delay - at a place where @lane and another thread hand over. Any thread. */
+static inline void auf_lane_delay(struct au_lane *lane)
+{
+	struct auf_inject *inject = atomic_load_explicit(&lane->inject, memory_order_relaxed);
+
+	if (unlikely(inject))
+		auf_inject_delay(inject);
+}
 
 /* --------------------------------------------------------------- verifier */
 

@@ -82,7 +82,7 @@ int au_irq_create(struct au_device *dev, const struct au_irq_config *given, stru
 		au_log(dev, AU_LOG_ERROR, "au_irq_create: vector %u is taken", config.vector);
 		return -AU_EBUSY;
 	}
-	irq = au_os_alloc(sizeof(*irq));
+	irq = auf_alloc(dev, sizeof(*irq));
 	if (!irq)
 		return -AU_ENOMEM;
 	irq->dev = dev;

@@ -114,6 +114,8 @@ int auf_irq_line_connect(struct au_device *dev)
 	intx->source.poll_on_fd = true;
 	intx->connected = true;
 	err = auf_lane_add(dev->lane, &intx->source);
+	if (!err && unlikely(dev->inject))
+		auf_inject_irq_on(dev, &intx->source, true);
 	if (!err)
 		err = dev->bus->ops->irq_set(dev->bus, AU_BUS_INTX, &intx->source.fd, 1);
 	if (!err)
@@ -133,6 +135,7 @@ void auf_irq_line_disconnect(struct au_device *dev)
 		au_pci_enable(dev->bus, true, auf_dma_wanted(dev), false);
 		dev->bus->ops->irq_set(dev->bus, AU_BUS_INTX, NULL, 0);
 	}
+	auf_inject_irq_off(dev, &intx->source);
 	auf_lane_remove(dev->lane, &intx->source);
 	au_os_close(intx->source.fd);
 	intx->source.fd = -1;

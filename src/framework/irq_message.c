@@ -46,7 +46,7 @@ int auf_irq_messages_ready(struct au_device *dev)
 		if (irq->config.vector >= count)
 			count = irq->config.vector + 1;
 	}
-	fds = au_os_alloc(count * sizeof(*fds));
+	fds = auf_alloc(dev, count * sizeof(*fds));
 	if (!fds)
 		return -AU_ENOMEM;
 	for (unsigned int i = 0; i < count; i++)
@@ -69,6 +69,8 @@ int auf_irq_messages_connect(struct au_device *dev)
 
 		if (!err)
 			err = auf_lane_add(irq->lane, &irq->source);
+		if (!err && unlikely(dev->inject))
+			auf_inject_irq_on(dev, &irq->source, false);
 	}
 	return err;
 }
@@ -80,6 +82,7 @@ void auf_irq_messages_disconnect(struct au_device *dev)
 	au_list_for_each (node, &dev->irqs) {
 		struct au_irq *irq = AU_CONTAINER(node, struct au_irq, node);
 
+		auf_inject_irq_off(dev, &irq->source);
 		auf_lane_remove(irq->lane, &irq->source);
 		if (irq->source.fd >= 0)
 			au_os_close(irq->source.fd);

@@ -150,7 +150,9 @@ bool auf_lane_settle(struct au_lane *lane)
 			return false;
 		}
 	}
+	auf_lane_delay(lane);
 	atomic_store(&lane->sleeping, 1);
+	auf_lane_delay(lane);
 	if (atomic_load(&lane->attention)) {
 		auf_lane_unsettle(lane);
 		return false;
@@ -167,6 +169,7 @@ void auf_lane_unsettle(struct au_lane *lane)
 void auf_lane_ask(struct au_lane *lane, uint32_t what)
 {
 	atomic_fetch_or(&lane->attention, what);
+	auf_lane_delay(lane);
 	if (atomic_load(&lane->sleeping) && atomic_exchange(&lane->sleeping, 0))
 		au_os_wake(lane->wake_fd);
 }
@@ -188,12 +191,14 @@ void auf_lane_post(struct au_lane *lane, struct auf_work *work)
 {
 	struct auf_work *head;
 
+	auf_lane_delay(lane);
 	if (atomic_exchange(&work->queued, true))
 		return;
 	head = atomic_load_explicit(&lane->work, memory_order_relaxed);
 	do {
 		work->next = head;
 	} while (!atomic_compare_exchange_weak(&lane->work, &head, work));
+	auf_lane_delay(lane);
 	auf_lane_ask(lane, LANE_WORK);
 }
 
@@ -220,6 +225,7 @@ unsigned int auf_lane_work(struct au_lane *lane)
 	unsigned int count = 0;
 
 	lane_collect(lane);
+	auf_lane_delay(lane);
 	while (lane->work_list) {
 		struct auf_work *work = lane->work_list;
 

@@ -15,6 +15,7 @@ void auf_lane_park(struct au_lane *lane)
 {
 	if (atomic_load(&lane->park) != PARK_WANTED)
 		return; /* it was wanted, and is no more */
+	auf_lane_delay(lane);
 	atomic_store(&lane->park, PARK_PARKED);
 	au_os_word_wake(&lane->park);
 	while (atomic_load(&lane->park) == PARK_PARKED)
@@ -44,6 +45,7 @@ void auf_device_hold(struct au_device *dev)
 	for (unsigned int i = 1; i < dev->lane_count; i++) {
 		if (!lane_runs(dev->lanes[i]))
 			continue;
+		auf_lane_delay(dev->lane);
 		atomic_store(&dev->lanes[i]->park, PARK_WANTED);
 		auf_lane_ask(dev->lanes[i], LANE_PARK);
 	}
@@ -66,6 +68,7 @@ void auf_device_let_go(struct au_device *dev)
 	for (unsigned int i = 1; i < dev->lane_count; i++) {
 		if (!lane_runs(dev->lanes[i]))
 			continue;
+		auf_lane_delay(dev->lane);
 		atomic_store(&dev->lanes[i]->park, PARK_NONE);
 		au_os_word_wake(&dev->lanes[i]->park);
 	}

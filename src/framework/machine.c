@@ -272,6 +272,8 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
 		machine_note(dev, state, event, next, result);
 		atomic_store(&m->state, next);
 		state = next;
+		if (unlikely(dev->inject))
+			auf_inject_step(dev, m->steps);
 		if (!machine_states[state].action)
 			break;
 		result = machine_states[state].action(dev);

@@ -44,7 +44,7 @@ int au_poller_create(struct au_device *dev, const struct au_poller_config *given
 		       "au_poller_create: it needs a poll(), on a lane of the device");
 		return -AU_EINVAL;
 	}
-	poller = au_os_alloc(sizeof(*poller));
+	poller = auf_alloc(dev, sizeof(*poller));
 	if (!poller)
 		return -AU_ENOMEM;
 	poller->config = config;

@@ -205,7 +205,7 @@ static void queue_later(struct auf_work *work)
 static struct au_queue *queue_new(struct au_unit *unit, const struct au_queue_config *config,
 				  unsigned int lane)
 {
-	struct au_queue *queue = au_os_alloc(sizeof(*queue));
+	struct au_queue *queue = auf_alloc(unit->dev, sizeof(*queue));
 
 	if (!queue)
 		return NULL;
@@ -236,7 +236,7 @@ static struct au_queue *queue_new(struct au_unit *unit, const struct au_queue_co
 static struct au_queue *queue_new_peers(struct au_unit *unit, const struct au_queue_config *config)
 {
 	unsigned int count = unit->dev->lane_count;
-	struct au_queue **peers = au_os_alloc(count * sizeof(struct au_queue *));
+	struct au_queue **peers = auf_alloc(unit->dev, count * sizeof(struct au_queue *));
 	bool whole = peers != NULL;
 
 	for (unsigned int i = 0; i < count && whole; i++) {

@@ -40,7 +40,7 @@ static bool regs_inside(struct auf_regs *regs, uint64_t offset, uint32_t width)
 static int regs_new(struct au_device *dev, unsigned int region, volatile void *base,
 		    uint64_t offset, uint64_t size, struct au_regs **out)
 {
-	struct auf_regs *regs = au_os_alloc(sizeof(*regs));
+	struct auf_regs *regs = auf_alloc(dev, sizeof(*regs));
 
 	if (!regs)
 		return -AU_ENOMEM;

@@ -37,7 +37,7 @@ int au_timer_create_on(struct au_lane *lane, struct au_device *dev,
 
 	if (!fn || !lane || lane->index >= dev->lane_count || dev->lanes[lane->index] != lane)
 		return -AU_EINVAL;
-	timer = au_os_alloc(sizeof(*timer));
+	timer = auf_alloc(dev, sizeof(*timer));
 	if (!timer)
 		return -AU_ENOMEM;
 	timer->timeout.fn = timer_due;
@@ -84,7 +84,7 @@ int au_work_create(struct au_device *dev, void (*fn)(struct au_work *work, void 
 
 	if (!fn)
 		return -AU_EINVAL;
-	work = au_os_alloc(sizeof(*work));
+	work = auf_alloc(dev, sizeof(*work));
 	if (!work)
 		return -AU_ENOMEM;
 	work->work.fn = work_run;

@@ -32,7 +32,7 @@ int auf_unit_add_at(struct au_device *dev, const struct auf_class *cls, void *pr
 		au_log(dev, AU_LOG_ERROR, "there is a unit %u already", index);
 		return -AU_EBUSY;
 	}
-	unit = au_os_alloc(sizeof(*unit));
+	unit = auf_alloc(dev, sizeof(*unit));
 	if (!unit)
 		return -AU_ENOMEM;
 	unit->cls = cls;

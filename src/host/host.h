@@ -17,6 +17,7 @@
 #include "base/module.h"
 #include "base/note.h"
 #include "base/recorder.h"
+#include "base/verify.h"
 #include "bus/bus.h"
 #include "channel/message.h"
 #include "channel/server_end.h"
@@ -62,7 +63,7 @@ struct host_start {
 	uint32_t generation;
 	unsigned int replays;
 	bool failed; /* an earlier host has */
-	bool verify;
+	struct au_verify verify;
 	bool state_fresh, retained_fresh;
 	bool has_session;
 	struct au_bus_session session;

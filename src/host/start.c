@@ -94,6 +94,15 @@ static void start_params(struct start_parser *p, struct host_start *start)
 	}
 }
 
+static void start_verify(struct start_parser *p, struct host_start *start)
+{
+	char why[512];
+
+	if (au_verify_parse(start_text(p, "inject", "no"), &start->verify, why, sizeof(why)) != 0)
+		start_refuse(p, "inject", why);
+	start->verify.rules |= start_bool(p, p->json, "verify", false);
+}
+
 static void start_session(struct start_parser *p, struct host_start *start)
 {
 	const char *hex = start_text(p, "session", "");
@@ -187,7 +196,7 @@ int host_start_parse(const char *text, int fds[AU_MSG_FDS], struct host_start *s
 	start->module_path = start_text(&p, "module_path", start->driver);
 	start->generation = start_number(&p, "generation", true);
 	start->replays = start_number(&p, "replays", false);
-	start->verify = start_bool(&p, p.json, "verify", false);
+	start_verify(&p, start);
 	start->state_fresh = start_bool(&p, p.json, "state_fresh", false);
 	start->retained_fresh = start_bool(&p, p.json, "retained_fresh", false);
 	from = start_text(&p, "from", "off");

@@ -268,7 +268,8 @@ static int host_device(struct host *host, struct host_failure *why)
 		.generation = host->start.generation,
 		.from = host->start.failed ? AU_POWER_FAILED : AU_POWER_OFF,
 		.hold_gate = host->start.replays > 0,
-		.verify = host->start.verify,
+		.verify = host->start.verify.rules,
+		.inject = &host->start.verify,
 		.notify = host_notice,
 		.context = host,
 	};

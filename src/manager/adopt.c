@@ -55,7 +55,7 @@ static json_t *saved_spec(const struct mgr_spec *spec)
 {
 	const struct mgr_policy *p = &spec->policy;
 	json_t *params = json_array(), *policy, *sandbox = json_object();
-	char text[16];
+	char text[16], verify[AU_VERIFY_TEXT];
 
 	for (unsigned int i = 0; i < spec->param_count; i++)
 		json_array_append_new(params, mgr_json_string(spec->params[i]));
@@ -70,7 +70,8 @@ static json_t *saved_spec(const struct mgr_spec *spec)
 	} while (0)
 	SAVED("idle", "%.3f", p->idle_ms / 1000.0);
 	SAVED("request_timeout", "%u", p->request_timeout_ms);
-	SAVED("verify", "%s", p->verify ? "yes" : "no");
+	au_verify_print(&p->verify, ',', verify);
+	json_object_set_new(policy, "verify", json_string(verify));
 	SAVED("recovery", "%s", mgr_fate_name(p->recovery));
 	SAVED("mode", "%o", p->mode);
 	if (p->owner != (uid_t)-1)

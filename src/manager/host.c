@@ -402,6 +402,7 @@ static json_t *host_start_json(struct mgr_host *host, const struct au_bus_sessio
 {
 	const struct mgr_device *dev = host->dev;
 	json_t *params = json_array(), *without = json_object(), *o;
+	char inject[AU_VERIFY_TEXT];
 
 	for (unsigned int i = 0; i < dev->spec.param_count; i++)
 		json_array_append_new(params, mgr_json_string(dev->spec.params[i]));
@@ -409,7 +410,7 @@ static json_t *host_start_json(struct mgr_host *host, const struct au_bus_sessio
 		      dev->spec.name, "driver", dev->driver_name, "address",
 		      mgr_json_string(dev->spec.address), "params", params, "generation",
 		      (json_int_t)host->generation, "from", dev->from_failed ? "failed" : "off",
-		      "verify", dev->spec.policy.verify, "replays",
+		      "verify", dev->spec.policy.verify.rules, "replays",
 		      (int)mgr_channels_replaying(host->dev), "state_fresh", dev->state_fresh,
 		      "retained_fresh", dev->retained_fresh, "module_path",
 		      mgr_json_string(dev->driver_path), "cgroup", "in_force",
@@ -417,6 +418,10 @@ static json_t *host_start_json(struct mgr_host *host, const struct au_bus_sessio
 	if (!o) {
 		json_decref(without);
 		return NULL;
+	}
+	if (dev->spec.policy.verify.what) {
+		au_verify_print(&dev->spec.policy.verify, ',', inject);
+		json_object_set_new(o, "inject", json_string(inject));
 	}
 	if (session)
 		mgr_json_set_hex(o, "session", session, sizeof(*session));

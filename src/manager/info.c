@@ -130,7 +130,7 @@ static json_t *info_policy(const struct mgr_device *dev)
 	const struct mgr_policy *p = &dev->spec.policy;
 
 	return json_pack("{s:f s:i s:b s:s}", "idle", p->idle_ms / 1000.0, "request_timeout",
-			 (int)p->request_timeout_ms, "verify", p->verify, "recovery",
+			 (int)p->request_timeout_ms, "verify", p->verify.rules, "recovery",
 			 mgr_fate_name(p->recovery));
 }
 

@@ -201,7 +201,7 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 	int err;
 
 	if (!strcmp(key, "verify"))
-		return spec_bool(key, value, &policy->verify, error, error_size);
+		return au_verify_parse(value, &policy->verify, error, error_size);
 	if (!strcmp(key, "hold"))
 		return spec_bool(key, value, &policy->hold, error, error_size);
 	if (!strcmp(key, "recovery"))
@@ -308,6 +308,7 @@ int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size)
 bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b)
 {
 	const struct mgr_policy *p = &a->policy, *q = &b->policy;
+	char verify[2][AU_VERIFY_TEXT];
 
 	if (strcmp(a->name, b->name) || strcmp(a->driver, b->driver) ||
 	    strcmp(a->address, b->address) || a->param_count != b->param_count)
@@ -315,7 +316,9 @@ bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b)
 	for (unsigned int i = 0; i < a->param_count; i++)
 		if (strcmp(a->params[i], b->params[i]))
 			return false;
+	au_verify_print(&p->verify, ',', verify[0]);
+	au_verify_print(&q->verify, ',', verify[1]);
 	return p->idle_ms == q->idle_ms && p->request_timeout_ms == q->request_timeout_ms &&
-	       p->verify == q->verify && p->owner == q->owner && p->group == q->group &&
+	       !strcmp(verify[0], verify[1]) && p->owner == q->owner && p->group == q->group &&
 	       p->mode == q->mode && p->without == q->without && p->recovery == q->recovery;
 }

@@ -7,6 +7,7 @@
 
 #include "base/note.h"
 #include "base/paths.h"
+#include "base/verify.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +24,7 @@ enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
  * struct mgr_policy - how a device is run.
  * @idle_ms: unload the driver so long after the last close; 0: never.
  * @request_timeout_ms: a request that a driver holds so long after it was cancelled is a hang.
- * @verify: the verifier's rules are on.
+ * @verify: the verifier's rules, and what is injected.
  * @hold: no verdicts: somebody debugs it.
  * @owner, @group, @mode: of the sockets; -1: the manager's own.
  * @without: layers of the sandbox to leave out, 1u << AU_LAYER_*; for tests.
@@ -32,7 +33,7 @@ enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
 struct mgr_policy {
 	uint32_t idle_ms;
 	uint32_t request_timeout_ms;
-	bool verify;
+	struct au_verify verify;
 	bool hold;
 	uid_t owner;
 	gid_t group;

@@ -62,7 +62,8 @@ static void a_whole_file(void **state)
 	assert_null(spec.params[2]);
 	assert_int_equal(spec.policy.idle_ms, 3000);
 	assert_int_equal(spec.policy.request_timeout_ms, 250);
-	assert_true(spec.policy.verify);
+	assert_true(spec.policy.verify.rules);
+	assert_int_equal(spec.policy.verify.what, 0);
 	assert_int_equal(spec.policy.mode, 0600);
 	assert_int_equal(spec.policy.group, 12);
 	assert_int_equal(spec.policy.owner, (uid_t)-1);
