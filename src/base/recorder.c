@@ -136,6 +136,23 @@ void au_recorder_note(struct au_recorder *rec, unsigned int lane, uint16_t point
 	recorder_publish(rec, lane, r);
 }
 
+void au_recorder_named(struct au_recorder *rec, unsigned int lane, uint16_t point, uint64_t arg,
+		       const char *text)
+{
+	const size_t room = sizeof(((struct au_record *)0)->text) - sizeof(arg);
+	struct au_record *r;
+
+	if (!rec || lane >= AU_RECORDER_LANES)
+		return;
+	r = recorder_next(rec, lane);
+	r->point = point;
+	r->length = 0;
+	r->arg[0] = arg;
+	memset(r->text + sizeof(arg), 0, room);
+	memcpy(r->text + sizeof(arg), text, strnlen(text, room));
+	recorder_publish(rec, lane, r);
+}
+
 void au_recorder_text(struct au_recorder *rec, unsigned int lane, const char *text)
 {
 	size_t left = strlen(text);

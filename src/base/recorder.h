@@ -115,6 +115,9 @@ void au_recorder_unmap(struct au_recorder *rec);
 /** au_recorder_note - add a record; the lane's thread only. */
 void au_recorder_note(struct au_recorder *rec, unsigned int lane, uint16_t point,
 		      const uint64_t *args, unsigned int count);
+/** au_recorder_named - add a record with one argument and the beginning of a text. */
+void au_recorder_named(struct au_recorder *rec, unsigned int lane, uint16_t point, uint64_t arg,
+		       const char *text);
 /** au_recorder_text - add a line of text, split over records. */
 void au_recorder_text(struct au_recorder *rec, unsigned int lane, const char *text);
 

@@ -25,6 +25,8 @@ static const struct cli_command commands[] = {
 	  cmd_restart },
 	{ "hold", "[--off] NAME", "suspend verdicts while you debug a driver", cmd_hold },
 	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
+	{ "trace", "[--follow] [--json] NAME",
+	  "what its flight recorder holds: of the last death, and of now", cmd_trace },
 	{ "export",
 	  "NAME pty --link PATH | NAME rfc2217 --listen [HOST:]PORT | NAME nbd --socket PATH | "
 	  "NAME fuse --mount DIR",

@@ -9,6 +9,12 @@
 #define CANCEL_PATIENCE_MS 1000u
 #define CANCEL_REPORT_MS   100u
 
+/* For the flight recorder: what it asks of which unit. */
+static uint64_t cancel_op(const struct auf_request *r)
+{
+	return AU_TRACE_OP(r->handle->unit ? r->handle->unit->index : 0, r->pub.op);
+}
+
 /* Still with the driver, though cancellation was asked for: tell whoever watches the lane. */
 static void cancel_overdue(struct auf_timeout *timeout)
 {
@@ -17,7 +23,8 @@ static void cancel_overdue(struct auf_timeout *timeout)
 	uint64_t held = lane->now_ms - r->asked_ms;
 
 	if (!(r->word & REQ_OVERDUE)) {
-		au_trace(lane->recorder, lane->index, overdue, r->slot, r->tag, held);
+		au_trace4(lane->recorder, lane->index, overdue, r->slot, r->tag, held,
+			  cancel_op(r));
 		au_log(r->handle->unit->dev, AU_LOG_WARN,
 		       "the driver holds request %u (operation %u) though it was asked to cancel "
 		       "it "
@@ -40,7 +47,7 @@ void auf_request_cancel(struct auf_request *r, int status)
 
 	if (auf_request_is(r) == REQ_FREE || r->cancel_status)
 		return;
-	au_trace(lane->recorder, lane->index, cancel, r->slot, r->tag, status);
+	au_trace4(lane->recorder, lane->index, cancel, r->slot, r->tag, status, cancel_op(r));
 	r->cancel_status = status;
 	if (auf_request_is(r) == REQ_QUEUED) {
 		auf_request_finish(r, status, 0, 0);
@@ -61,7 +68,7 @@ void auf_request_timed_out(struct auf_timeout *timeout)
 	struct auf_request *r = AU_CONTAINER(timeout, struct auf_request, timeout);
 	struct au_lane *lane = r->handle->lane;
 
-	au_trace(lane->recorder, lane->index, timeout, r->slot, r->tag, 0);
+	au_trace(lane->recorder, lane->index, timeout, r->slot, r->tag, cancel_op(r));
 	auf_request_cancel(r, -AU_ETIMEDOUT);
 }
 

@@ -237,13 +237,16 @@ static void machine_note(struct au_device *dev, unsigned int state, unsigned int
 {
 	struct auf_machine *m = &dev->machine;
 	struct au_lane *lane = dev->lane;
+	char step[64];
 
 	m->history[m->steps++ % MACHINE_HISTORY] = (struct auf_step){ .time_ms = lane->now_ms,
 								      .state = (uint8_t)state,
 								      .event = (uint8_t)event,
 								      .next = (uint8_t)next,
 								      .result = result };
-	au_trace(lane->recorder, lane->index, device_state, state, event, next);
+	snprintf(step, sizeof(step), "%s: %s -> %s", machine_states[state].name,
+		 machine_events[event], machine_states[next].name);
+	au_trace_text(lane->recorder, lane->index, device_state, result, step);
 	if (lane->recorder && lane->index < AU_RECORDER_LANES)
 		atomic_store(&lane->recorder->status->lane[lane->index].state, next);
 }

@@ -176,7 +176,7 @@ int au_queue_set_state(struct au_queue *queue, enum au_queue_state state)
 		return -AU_EBUSY;
 	if (state == AU_QUEUE_DRAINING && queue->state == AU_QUEUE_STOPPED)
 		return -AU_EINVAL;
-	au_trace(lane->recorder, lane->index, queue_state, (uintptr_t)queue, queue->state, state);
+	au_trace(lane->recorder, lane->index, queue_state, queue->unit->index, queue->state, state);
 	queue->state = state;
 	auf_queue_refresh(queue);
 	if (state == AU_QUEUE_READY) {

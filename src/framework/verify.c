@@ -42,7 +42,7 @@ void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_r
 	}
 	if (r && r->handle->lane != dev->lane && !dev->held)
 		lane = r->handle->lane;
-	au_trace(lane->recorder, lane->index, violation, rule, r ? r->slot : 0, 0);
+	au_trace_text(lane->recorder, lane->index, violation, r ? r->slot : 0, name);
 	if (r)
 		au_log(dev, AU_LOG_ERROR,
 		       "rule %s broken by the driver: %s (request %u, operation %u)", name, text,

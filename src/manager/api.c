@@ -505,11 +505,13 @@ static void api_on_device(struct mgr_call *call, const char *method, const char 
 		api_hold(call, dev);
 	else if (!strcmp(verb, "crash") && get)
 		api_crash(call, dev);
+	else if (!strcmp(verb, "trace") && get)
+		mgr_api_trace(call, dev);
 	else
 		mgr_call_answer(call, API_NO_VERB,
 				json_pack("{s:s}", "error",
-					  "devices know GET, DELETE, POST restart, POST hold and "
-					  "GET crash"));
+					  "devices know GET, DELETE, POST restart, POST hold, "
+					  "GET crash and GET trace"));
 }
 
 void mgr_api(struct mgr_call *call, const char *method, const char *path)

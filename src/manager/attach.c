@@ -226,6 +226,7 @@ void mgr_device_free(struct mgr_device *dev)
 	mgr_spec_clear(&dev->spec);
 	json_decref(dev->layers);
 	json_decref(dev->evidence);
+	mgr_trace_forget(dev);
 	au_list_remove(&dev->node);
 	free(dev);
 }

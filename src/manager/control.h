@@ -62,6 +62,9 @@ void mgr_api(struct mgr_call *call, const char *method, const char *path);
 /** mgr_api_timeout - the time is up. */
 void mgr_api_timeout(struct mgr_call *call);
 
+/** mgr_api_trace - GET trace?cursor=...: a page of the flight recorder. */
+void mgr_api_trace(struct mgr_call *call, struct mgr_device *dev);
+
 /** mgr_device_rows - a device as ls shows it: one row per unit, added to @list. */
 void mgr_device_rows(const struct mgr_device *dev, json_t *list);
 /** mgr_device_info - everything that the manager knows of it. */

@@ -253,6 +253,7 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 	if (dev->state == MGR_STOPPING) {
 		if (verdict == MGR_VERDICT_CRASH)
 			au_logf(AU_LOG_WARN, "%s: on its way down, %s", dev->spec.name, text);
+		mgr_trace_keep(dev, host);
 		mgr_host_free(host);
 		mgr_device_stopped(dev);
 		return;
@@ -285,5 +286,6 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 		dev->evidence = mgr_evidence(dev, host, verdict, signal, text);
 		mgr_evidence_save(dev);
 	}
+	mgr_trace_keep(dev, host);
 	mgr_host_free(host);
 }

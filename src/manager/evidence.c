@@ -4,7 +4,7 @@
  * was its own to write until it died, so everything is copied and checked; and where there is no
  * trace, as after a kill, this says so.
  */
-#include "base/trace.h"
+#include "base/trace_read.h"
 #include "manager/json.h"
 #include "manager/manager.h"
 
@@ -15,83 +15,26 @@
 
 #define EVIDENCE_RECORDS 64
 
-struct evidence_record {
-	uint64_t time_ns;
-	uint32_t seq;
-	unsigned int lane;
-	struct au_record copy;
-};
-
-static int evidence_newest_first(const void *pa, const void *pb)
+static json_t *evidence_records(const struct mgr_device *dev, const struct au_recorder *rec,
+				uint64_t end_ns)
 {
-	const struct evidence_record *a = pa, *b = pb;
-
-	if (a->time_ns != b->time_ns)
-		return a->time_ns < b->time_ns ? 1 : -1;
-	return a->seq < b->seq ? 1 : a->seq > b->seq ? -1 : 0;
-}
-
-/* A line of text is spread over records; each says how much of the line is left from it on. */
-static json_t *evidence_text(const struct au_record *r)
-{
-	char text[sizeof(r->text) + 1];
-	size_t length = r->length < sizeof(r->text) ? r->length : sizeof(r->text);
-
-	memcpy(text, r->text, length);
-	text[length] = 0;
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
-	return mgr_json_string(text);
-}
-
-static json_t *evidence_record(const struct evidence_record *e, uint64_t end_ns)
-{
-	const char *name = au_trace_name(e->copy.point);
-	json_int_t before_us =
-		e->time_ns <= end_ns ? (json_int_t)((end_ns - e->time_ns) / 1000) : 0;
-	json_t *o = json_pack("{s:I s:i}", "before_us", before_us, "lane", (int)e->lane);
-	char number[16];
-
-	snprintf(number, sizeof(number), "%u", e->copy.point);
-	json_object_set_new(o, "point", json_string(name ? name : number));
-	if (e->copy.point == AU_TRACE_log) {
-		json_object_set_new(o, "text", evidence_text(&e->copy));
-		json_object_set_new(o, "more", json_boolean(e->copy.length > sizeof(e->copy.text)));
-	} else {
-		json_t *args = json_array();
-
-		for (unsigned int i = 0; i < 3; i++)
-			json_array_append_new(args, json_integer((json_int_t)e->copy.arg[i]));
-		json_object_set_new(o, "args", args);
-	}
-	return o;
-}
-
-static json_t *evidence_records(const struct au_recorder *rec, uint64_t end_ns)
-{
-	const size_t most = (size_t)AU_RECORDER_LANES * AU_RECORDER_RECORDS;
-	struct evidence_record *all = calloc(most, sizeof(*all));
+	const uint32_t all[AU_RECORDER_LANES] = { 0 };
+	struct au_trace_view view;
 	json_t *list = json_array();
-	size_t count = 0;
+	size_t first;
 
-	for (unsigned int i = 0; all && i < most; i++) {
-		struct evidence_record *e = &all[count];
+	if (au_trace_view(rec, all, false, &view))
+		return list;
+	first = view.count > EVIDENCE_RECORDS ? view.count - EVIDENCE_RECORDS : 0;
+	for (size_t i = first; i < view.count; i++) {
+		const struct au_trace_item *item = &view.items[i];
+		uint64_t before_ns = item->time_ns <= end_ns ? end_ns - item->time_ns : 0;
+		json_t *o = mgr_trace_record(dev, &view, item);
 
-		e->copy = rec->records[i];
-		e->seq = atomic_load_explicit(&e->copy.seq, memory_order_relaxed);
-		e->time_ns = e->copy.time_ns;
-		e->lane = i / AU_RECORDER_RECORDS;
-		if (e->seq)
-			count++;
+		json_object_set_new(o, "before_us", json_integer((json_int_t)(before_ns / 1000)));
+		json_array_append_new(list, o);
 	}
-	if (count)
-		qsort(all, count, sizeof(*all), evidence_newest_first);
-	if (count > EVIDENCE_RECORDS)
-		count = EVIDENCE_RECORDS;
-	while (count)
-		json_array_append_new(list, evidence_record(&all[--count], end_ns));
-	free(all);
+	au_trace_view_free(&view);
 	return list;
 }
 
@@ -197,6 +140,6 @@ json_t *mgr_evidence(struct mgr_device *dev, struct mgr_host *host, enum mgr_ver
 	else
 		json_object_set_new(o, "no_trace", json_string(evidence_no_trace(verdict)));
 	json_object_set_new(o, "records",
-			    rec ? evidence_records(rec, dev->current.dead_ns) : json_array());
+			    rec ? evidence_records(dev, rec, dev->current.dead_ns) : json_array());
 	return o;
 }

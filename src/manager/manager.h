@@ -25,6 +25,8 @@
 
 #include <jansson.h>
 
+struct au_trace_item;
+struct au_trace_view;
 struct mgr_http;
 struct mgr_host;
 struct mgr_device;
@@ -265,6 +267,7 @@ struct mgr_recovery {
  * @forgotten: in no list any more; freed by the next turn of the loop.
  * @after: what to do when the host is down.
  * @evidence: of the last death, JSON.
+ * @dead: the flight recorder of the host that died last.
  * @awaited: clients that had it open when manager and host died.
  */
 struct mgr_device {
@@ -330,6 +333,11 @@ struct mgr_device {
 	uint64_t deaths[MGR_VERDICT_REQUEST + 1];
 	json_t *layers;
 	json_t *evidence;
+	struct {
+		struct au_recorder recorder;
+		uint32_t generation;
+		pid_t pid;
+	} dead;
 	struct au_list calls;
 	unsigned int awaited;
 };
@@ -404,6 +412,13 @@ enum mgr_verdict mgr_host_verdict(struct mgr_host *host, int status, int *signal
 /** mgr_evidence - what a dead host left behind, as JSON. */
 json_t *mgr_evidence(struct mgr_device *dev, struct mgr_host *host, enum mgr_verdict verdict,
 		     int signal, const char *text);
+/** mgr_trace_record - a record of a flight recorder, or a line of text, as JSON. */
+json_t *mgr_trace_record(const struct mgr_device *dev, const struct au_trace_view *view,
+			 const struct au_trace_item *item);
+/** mgr_trace_keep - @host is dead: its flight recorder is the device's until the next one dies. */
+void mgr_trace_keep(struct mgr_device *dev, struct mgr_host *host);
+/** mgr_trace_forget - let go of it. */
+void mgr_trace_forget(struct mgr_device *dev);
 
 /* --------------------------------------------------- clients and their channels */
 

@@ -80,7 +80,7 @@ def test_installed_programs_find_their_own(installed):
 
 @pytest.mark.parametrize("words", [
     *(("auriga", c) for c in ("ls", "info", "attach", "detach", "why", "drivers", "restart", "hold",
-                              "crash", "export", "bench")),
+                              "crash", "trace", "export", "bench")),
     ("auriga", "export", "x", "pty"), ("auriga", "bench", "recovery"), ("auriga", "lab"),
     *(("auriga", "lab", c) for c in ("up", "ls", "down", "fault")),
     *(("auriga-lab", c) for c in ("up", "ls", "down", "fault")),
@@ -101,7 +101,7 @@ def test_pages_name_every_option_of_their_program(build, page):
     if page == "auriga.1":
         usage = subprocess.run([build / "bin/auriga", "--help"], capture_output=True, text=True,
                                timeout=20, check=True).stdout
-        commands = re.findall(r"^  ([a-z]+) ", usage, re.M)
+        commands = re.findall(r"^  ([a-z-]+) ", usage, re.M)
         assert len(commands) >= 12
         for command in commands:
             if command == "lab":
