@@ -70,26 +70,45 @@ void *virtq_break(struct virtq *q, const char *how)
 	return NULL;
 }
 
-/* The table of a slot: as the pieces of a split buffer, or in their order [2.7.7]. */
-static void virtq_fill_table(const struct virtq *q, uint16_t slot, const struct virtq_piece *pieces,
-			     unsigned int out, unsigned int count)
+/* The table of @slot, as the pieces of a split buffer. Return: how much may be written. */
+static uint32_t virtq_split_fill_table(const struct virtq *q, uint16_t slot,
+				       const struct virtq_piece *pieces, unsigned int out,
+				       unsigned int count)
 {
-	struct virtq_desc *split = (struct virtq_desc *)q->tables.cpu + slot * q->table;
-	struct virtq_packed *packed = (struct virtq_packed *)q->tables.cpu + slot * q->table;
+	struct virtq_desc *table = (struct virtq_desc *)q->tables.cpu + slot * q->table;
+	uint32_t room = 0;
+	unsigned int i;
 
-	for (unsigned int i = 0; i < count; i++) {
-		uint16_t flags = i >= out ? VIRTQ_DESC_WRITE : 0;
-
-		if (q->packed) {
-			packed[i] =
-				(struct virtq_packed){ pieces[i].addr, pieces[i].len, 0, flags };
-			continue;
-		}
-		if (i + 1 < count)
-			flags |= VIRTQ_DESC_NEXT;
-		split[i] = (struct virtq_desc){ pieces[i].addr, pieces[i].len, flags,
+	for (i = 0; i < out; i++)
+		table[i] = (struct virtq_desc){ pieces[i].addr, pieces[i].len, VIRTQ_DESC_NEXT,
 						(uint16_t)(i + 1) };
+	for (; i < count; i++) {
+		table[i] = (struct virtq_desc){ pieces[i].addr, pieces[i].len,
+						VIRTQ_DESC_NEXT | VIRTQ_DESC_WRITE,
+						(uint16_t)(i + 1) };
+		room += pieces[i].len;
 	}
+	table[count - 1].flags &= (uint16_t)~VIRTQ_DESC_NEXT;
+	return room;
+}
+
+/* The same for a packed one: its pieces are in their order [2.7.7]. */
+static uint32_t virtq_packed_fill_table(const struct virtq *q, uint16_t slot,
+					const struct virtq_piece *pieces, unsigned int out,
+					unsigned int count)
+{
+	struct virtq_packed *table = (struct virtq_packed *)q->tables.cpu + slot * q->table;
+	uint32_t room = 0;
+	unsigned int i;
+
+	for (i = 0; i < out; i++)
+		table[i] = (struct virtq_packed){ pieces[i].addr, pieces[i].len, 0, 0 };
+	for (; i < count; i++) {
+		table[i] =
+			(struct virtq_packed){ pieces[i].addr, pieces[i].len, 0, VIRTQ_DESC_WRITE };
+		room += pieces[i].len;
+	}
+	return room;
 }
 
 bool virtq_add_table(struct virtq *q, const struct virtq_piece *pieces, unsigned int out,
@@ -98,19 +117,19 @@ bool virtq_add_table(struct virtq *q, const struct virtq_piece *pieces, unsigned
 	unsigned int count = out + in;
 	uint16_t slot = q->free;
 	struct virtq_piece table;
-	uint32_t room = 0;
+	uint32_t room;
 
 	if (q->room == 0 || count > q->table)
 		return false;
-	virtq_fill_table(q, slot, pieces, out, count);
-	for (unsigned int i = out; i < count; i++)
-		room += pieces[i].len;
 	table.addr = q->tables.addr + slot * q->table * (uint32_t)sizeof(struct virtq_desc);
 	table.len = count * (uint32_t)sizeof(struct virtq_desc);
-	if (q->packed)
+	if (q->packed) {
+		room = virtq_packed_fill_table(q, slot, pieces, out, count);
 		virtq_packed_add(q, &table, 1, 0, token, VIRTQ_DESC_INDIRECT);
-	else
+	} else {
+		room = virtq_split_fill_table(q, slot, pieces, out, count);
 		virtq_split_add(q, &table, 1, 0, token, VIRTQ_DESC_INDIRECT);
+	}
 	q->slots[slot].room = room;
 	return true;
 }

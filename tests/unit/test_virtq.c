@@ -188,14 +188,15 @@ static void device_wants(struct device *d, bool wanted)
 	struct virtq *q = d->q;
 
 	if (!q->packed && q->event_idx) {
-		*virtq_split_avail_event(q) = wanted ? d->seen : (uint16_t)(d->seen - 1);
+		*virtq_split_avail_event(q) = (uint16_t)(wanted ? d->seen : d->seen - 1);
 	} else if (!q->packed) {
-		q->split.done->flags = wanted ? 0 : VIRTQ_USED_NO_NOTIFY;
+		q->split.done->flags = (uint16_t)(wanted ? 0 : VIRTQ_USED_NO_NOTIFY);
 	} else if (q->event_idx && wanted) {
 		q->ring.device->off_wrap = (uint16_t)(d->seen | d->seen_wrap << 15);
 		q->ring.device->flags = VIRTQ_EVENT_DESC;
 	} else {
-		q->ring.device->flags = wanted ? VIRTQ_EVENT_ENABLE : VIRTQ_EVENT_DISABLE;
+		q->ring.device->flags =
+			(uint16_t)(wanted ? VIRTQ_EVENT_ENABLE : VIRTQ_EVENT_DISABLE);
 	}
 }
 
