@@ -85,13 +85,16 @@ struct au_serial {
 	bool tx_taken_flow;	   /* ... they are an XON or XOFF of ours */
 	bool tx_stop;		   /* complete tx_req as cancelled when tx_taken is back at 0 */
 	bool tx_in_done;	   /* the driver goes on taking by itself */
-	uint8_t tx_flow;	   /* XON or XOFF waiting to be sent; 0: none */
+	bool tx_paused;	 /* the device leaves D0: tx_req stays as it is until it is back */
+	bool tx_keep;	 /* ... when tx_taken is back at 0 */
+	uint8_t tx_flow; /* XON or XOFF waiting to be sent; 0: none */
 	struct au_timer *tx_timer; /* looks whether a drain is over */
 
 	struct au_queue *rx_queue;
 	struct au_request *rx_req;
 	uint32_t rx_got;
 	bool rx_pumping;
+	bool rx_paused;		   /* the device leaves D0: rx_req stays as it is */
 	bool rx_full;		   /* the driver was told that there is no room */
 	struct au_timer *rx_timer; /* ends a receive when the line falls silent */
 };

@@ -58,6 +58,7 @@ static void rx_deliver(struct au_queue *queue, struct au_request *req)
 	if (req->flags & AU_REQ_REPLAY)
 		auf_request_replay(req, &stamp, &done);
 	port->rx_req = req;
+	port->rx_paused = false;
 	port->rx_got = done > req->length ? req->length : done;
 	/* It waits here for bytes, not in the driver: the driver's death is not its doing. */
 	auf_request_park(req);
@@ -82,6 +83,28 @@ static void rx_deliver(struct au_queue *queue, struct au_request *req)
 	serial_rx_pump(port);
 }
 
+/* What comes from now on waits in the ring. */
+static void rx_pause(struct au_queue *queue, struct au_request *req, uint32_t why)
+{
+	struct au_serial *port = au_queue_context(queue);
+
+	if (why != AU_STOP_POWER)
+		return;
+	port->rx_paused = true;
+	au_request_stop_ack(req, false);
+}
+
+static void rx_resume(struct au_queue *queue, struct au_request *req)
+{
+	struct au_serial *port = au_queue_context(queue);
+
+	port->rx_paused = false;
+	/* As far as it knows, the line was silent. */
+	if (port->rx_got)
+		rx_await_silence(port);
+	serial_rx_pump(port);
+}
+
 int serial_rx_init(struct au_serial *port)
 {
 	const struct au_queue_config config = {
@@ -89,6 +112,8 @@ int serial_rx_init(struct au_serial *port)
 		.kind = AU_QUEUE_SEQUENTIAL,
 		.context = port,
 		.deliver = rx_deliver,
+		.stop = rx_pause,
+		.resume = rx_resume,
 	};
 	int rc = au_queue_create(port->unit, &config, &port->rx_queue);
 
@@ -163,7 +188,7 @@ void serial_rx_pump(struct au_serial *port)
 	if (port->rx_pumping)
 		return;
 	port->rx_pumping = true;
-	while (port->rx_req) {
+	while (port->rx_req && !port->rx_paused) {
 		struct au_request *req = port->rx_req;
 		uint32_t want = req->arg[0] < req->length ? (uint32_t)req->arg[0] : req->length;
 		uint32_t n = rx_available(st);

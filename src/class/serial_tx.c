@@ -65,6 +65,7 @@ static void tx_deliver(struct au_queue *queue, struct au_request *req)
 	if (started > req->length)
 		started = req->length;
 	port->tx_req = req;
+	port->tx_paused = port->tx_keep = false;
 	port->tx_offset = started;
 	atomic_store_explicit(&auf_request_progress(req)->started, started, memory_order_release);
 	atomic_store_explicit(&auf_request_progress(req)->done, started, memory_order_release);
@@ -91,6 +92,31 @@ static void tx_canceled(struct au_request *req)
 		tx_finish(port, -AU_ECANCELED);
 }
 
+/* What the device has is sent; the rest waits here. When it goes for good, the request has been
+ * cancelled, and ends when the device has taken its piece. */
+static void tx_pause(struct au_queue *queue, struct au_request *req, uint32_t why)
+{
+	struct au_serial *port = au_queue_context(queue);
+
+	if (why != AU_STOP_POWER)
+		return;
+	port->tx_paused = true;
+	port->tx_keep = port->tx_taken && !port->tx_taken_flow;
+	if (!port->tx_keep)
+		au_request_stop_ack(req, false);
+}
+
+static void tx_resume(struct au_queue *queue, struct au_request *req)
+{
+	struct au_serial *port = au_queue_context(queue);
+
+	port->tx_paused = false;
+	if (tx_is_send(req))
+		serial_tx_kick(port);
+	else
+		tx_drain_look(port->tx_timer, port);
+}
+
 int serial_tx_init(struct au_serial *port)
 {
 	const struct au_queue_config config = {
@@ -98,6 +124,8 @@ int serial_tx_init(struct au_serial *port)
 		.kind = AU_QUEUE_SEQUENTIAL,
 		.context = port,
 		.deliver = tx_deliver,
+		.stop = tx_pause,
+		.resume = tx_resume,
 	};
 	int rc = au_queue_create(port->unit, &config, &port->tx_queue);
 
@@ -107,7 +135,7 @@ int serial_tx_init(struct au_serial *port)
 void serial_tx_kick(struct au_serial *port)
 {
 	if (port->up && !port->tx_in_done && !port->tx_taken &&
-	    (port->tx_flow || (tx_is_send(port->tx_req) && !tx_held(port))))
+	    (port->tx_flow || (tx_is_send(port->tx_req) && !port->tx_paused && !tx_held(port))))
 		port->ops.tx_start(port);
 }
 
@@ -148,7 +176,7 @@ uint32_t au_serial_tx_take(struct au_serial *port, uint8_t *buf, uint32_t max)
 		port->tx_taken = 1;
 		return 1;
 	}
-	if (!tx_is_send(req) || tx_held(port))
+	if (!tx_is_send(req) || port->tx_paused || tx_held(port))
 		return 0;
 	n = req->length - port->tx_offset;
 	if (n > max)
@@ -190,6 +218,9 @@ void au_serial_tx_done(struct au_serial *port)
 		tx_finish(port, -AU_ECANCELED);
 	else if (port->tx_offset == req->length)
 		tx_complete(port);
+	else if (port->tx_keep)
+		au_request_stop_ack(req, false);
+	port->tx_keep = false;
 	port->tx_in_done = false;
 }
 

@@ -79,7 +79,9 @@ static int unit_set_break(struct au_serial *port, bool on)
 {
 	if (!port->ops.set_break)
 		return -AU_ENOTSUP;
-	port->ops.set_break(port, on);
+	/* Asleep, it is restored as it is then. */
+	if (port->up)
+		port->ops.set_break(port, on);
 	port->state->brk = on;
 	if (!on)
 		serial_tx_kick(port);
@@ -217,8 +219,12 @@ static void unit_closed(struct au_unit *unit, struct auf_handle *handle, bool la
 {
 	struct au_serial *port = auf_unit_priv(unit);
 
-	if (last && port->up)
-		unit_hang_up(port);
+	if (!last || (!port->up && !auf_unit_asleep(unit)))
+		return;
+	/* What was left up when it went to sleep falls now. */
+	if (!port->up && (port->state->outputs || port->state->brk))
+		auf_device_wake(port->dev);
+	unit_hang_up(port);
 }
 
 /* What is in force was accepted once; what a dead host left is not believed to be. */
@@ -246,7 +252,8 @@ static int unit_restore(struct au_unit *unit, enum au_power from)
 	if (rc)
 		return rc;
 	port->up = true;
-	port->inputs = unit_inputs(port);
+	if (from != AU_POWER_D3)
+		port->inputs = unit_inputs(port);
 	serial_modem_apply(port);
 	/* A dead host may have begun or ended one without having noted it. */
 	if ((st->brk || from == AU_POWER_FAILED) && port->ops.set_break)
@@ -311,9 +318,19 @@ static void unit_gate(struct au_unit *unit)
 static void unit_suspend(struct au_unit *unit)
 {
 	struct au_serial *port = auf_unit_priv(unit);
+	const struct serial_state *st = port->state;
 
+	/* Nobody will take what the peer sends meanwhile. */
+	if (auf_unit_asleep(unit) && (st->line.flow & AU_FLOW_RTSCTS))
+		port->ops.set_modem(port, st->outputs & ~(uint32_t)AU_MODEM_RTS);
 	port->up = false;
 	serial_tx_suspend(port);
+}
+
+/* What has changed meanwhile is told. */
+static void unit_resumed(struct au_unit *unit)
+{
+	unit_look_at_inputs(auf_unit_priv(unit));
 }
 
 static void unit_remove(struct au_unit *unit)
@@ -329,6 +346,8 @@ static const struct auf_class serial_class = {
 	.restore = unit_restore,
 	.gate = unit_gate,
 	.suspend = unit_suspend,
+	.resumed = unit_resumed,
+	.keeps_up = true,
 	.remove = unit_remove,
 };
 
