@@ -37,8 +37,22 @@ struct au_lane_status {
 	uint32_t reserved[11];
 };
 
+/** enum au_power_shown - power, as the status page shows it. */
+enum au_power_shown {
+	AU_SHOWN_NOTHING, /* by a host of before */
+	AU_SHOWN_D0,
+	AU_SHOWN_D3,
+	AU_SHOWN_GOING_UP,
+	AU_SHOWN_GOING_DOWN,
+	AU_SHOWN_SUSPENDED,
+};
+
 /**
  * struct au_status - the status page.
+ * @power: enum au_power_shown.
+ * @power_ups, @power_downs: how often it came to D0 and left it, without start and stop.
+ * @power_up_us, @power_down_us: how long that took the last time; @power_entry_us, @power_exit_us:
+ *	... of that, the driver's d0_entry() and d0_exit().
  * @busy: how many channels have requests with the host, or have yet to replay theirs, by the
  *	remainder of the channel's number: those are what the next host waits for.
  */
@@ -47,7 +61,11 @@ struct au_status {
 	uint32_t version;
 	uint32_t lanes;
 	_Atomic uint32_t crashed; /* the crash area is filled in */
-	uint32_t reserved[12];
+	_Atomic uint32_t power;
+	_Atomic uint32_t power_ups, power_downs;
+	_Atomic uint32_t power_up_us, power_down_us;
+	_Atomic uint32_t power_entry_us, power_exit_us;
+	uint32_t reserved[5];
 	struct au_lane_status lane[AU_RECORDER_LANES];
 	_Atomic uint16_t busy[AU_RECORDER_BUSY];
 };

@@ -97,6 +97,7 @@ enum au_host_msg {
 	AU_HM_QUERY =
 		37, /* answered by AU_HM_ANSWER: JSON about device, history, channels, sandbox */
 	AU_HM_ADOPT = 38, /* a new manager: answered by AU_HM_ADOPTED */
+	AU_HM_POWER = 39, /* struct au_hm_power; answered by AU_HM_POWERED, but for the idle time */
 	/* host to manager */
 	AU_HM_READY = 64,  /* JSON: units, times, layers */
 	AU_HM_FAILED = 65, /* struct au_hm_failed: start failed; the host exits */
@@ -110,12 +111,14 @@ enum au_host_msg {
 	AU_HM_ADOPTED = 70, /* JSON + the descriptors of AU_HM_START that outlive a host */
 	AU_HM_LOG = 71,	    /* text: one line for the manager's log */
 	AU_HM_SERVING = 72, /* head only: the gate is open, replay is over */
+	AU_HM_POWERED = 73, /* struct au_hm_powered: what AU_HM_POWER wanted is done, or is not */
 };
 
 /*
  * AU_HM_START: {"name", "driver", "address", "params": ["k=v"...], "generation", "from": "off" or
  * "failed", "verify": bool, "inject": text of struct au_verify or absent, "replays": how many
- * channels lived before, "session": hex of struct au_bus_session or absent, "fds": {"module": i,
+ * channels lived before, "power_idle_ms": 0 or absent: never, "session": hex of
+ * struct au_bus_session or absent, "fds": {"module": i,
  * "status": i, "state": i, "retained": i, "session": i, "listen": i, "claim": i}, "state_fresh",
  * "retained_fresh", "uid", "gid", "module_path": for crash records, "cgroup": {"in_force",
  * "detail"} of struct au_host_cgroup, "sandbox": {"seccomp": false, ...} for tests, by the names of
@@ -138,8 +141,9 @@ enum au_host_msg {
  *
  * AU_HM_ANSWER: what AU_HM_ADOPTED has but "fds" and tokens, with counters in "channels", of which
  * there are as many as fit and "channels_left_out" more, and "state",
- * "completed", "overdue_ms", "lane_answers", and "history": a list of lines, when it does; when it
- * does not for 250 ms, what the main thread knows.
+ * "completed", "overdue_ms", "lane_answers", and when it does "history": a list of lines, and
+ * "power": {"references": [{"tag", "count"}], "why"}; when it does not for 250 ms, what the main
+ * thread knows.
  */
 
 /* Bytes of class state, AU_HM_START's "state": what the framework's devices take. */
@@ -169,6 +173,29 @@ struct au_hm_beat {
 	struct au_msg_head head;
 	uint32_t seq;
 	uint32_t reserved;
+};
+
+/** enum au_power_verb - what AU_HM_POWER wants. */
+enum au_power_verb {
+	AU_POWER_VERB_UP = 0,	   /* to D0 */
+	AU_POWER_VERB_DOWN = 1,	   /* to D3, until a request comes */
+	AU_POWER_VERB_SUSPEND = 2, /* to D3, until AU_POWER_VERB_RESUME */
+	AU_POWER_VERB_RESUME = 3,
+	AU_POWER_VERB_IDLE = 4, /* @value: down after so many ms without a request; 0: never */
+};
+
+struct au_hm_power {
+	struct au_msg_head head;
+	uint32_t verb;
+	uint32_t value;
+	uint32_t seq; /* for the answer; not 0 */
+	uint32_t reserved;
+};
+
+struct au_hm_powered {
+	struct au_msg_head head;
+	uint32_t seq;
+	int32_t result; /* 0 or a negative errno */
 };
 
 struct au_hm_gone {

@@ -10,7 +10,7 @@
 /* What all of them take; each uses its own. */
 struct args {
 	bool json, force, crash, off;
-	const char *name, *driver, *operand;
+	const char *name, *driver, *needs, *operand;
 	json_t *params, *policy;
 };
 
@@ -41,6 +41,7 @@ static int args_parse(const struct cli_command *self, int argc, char **argv, con
 		{ "off", no_argument, NULL, 'o' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "driver", required_argument, NULL, 'd' },
+		{ "needs", required_argument, NULL, 'N' },
 		{ "param", required_argument, NULL, 'p' },
 		{ "policy", required_argument, NULL, 'P' },
 		{ NULL, 0, NULL, 0 },
@@ -64,6 +65,8 @@ static int args_parse(const struct cli_command *self, int argc, char **argv, con
 			a->name = optarg;
 		if (opt == 'd')
 			a->driver = optarg;
+		if (opt == 'N')
+			a->needs = optarg;
 		if (opt == 'p')
 			json_array_append_new(a->params, json_string(optarg));
 	}
@@ -145,7 +148,7 @@ int cmd_attach(const struct cli_command *self, int argc, char **argv)
 {
 	struct args a;
 	json_t *body, *answer;
-	int rc = args_parse(self, argc, argv, "jndpP", true, &a);
+	int rc = args_parse(self, argc, argv, "jndNpP", true, &a);
 
 	if (rc)
 		return rc;
@@ -155,6 +158,8 @@ int cmd_attach(const struct cli_command *self, int argc, char **argv)
 		json_object_set_new(body, "name", json_string(a.name));
 	if (a.driver)
 		json_object_set_new(body, "driver", json_string(a.driver));
+	if (a.needs)
+		json_object_set_new(body, "needs", json_string(a.needs));
 	answer = control_call("POST", "/v1/devices", body);
 	if (!answer)
 		return CLI_FAILED;

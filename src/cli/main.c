@@ -15,7 +15,7 @@ static const struct cli_command commands[] = {
 	{ "info", "[--json] NAME", "all about a device: sandbox, history, restarts", cmd_info },
 	{ "attach",
 	  "[--name NAME] [--driver DRIVER] [--param KEY=VALUE]... [--policy KEY=VALUE]... "
-	  "[--json] ADDRESS",
+	  "[--needs NAME,...] [--json] ADDRESS",
 	  "give a device to a driver", cmd_attach },
 	{ "detach", "[--force] NAME", "take it away again", cmd_detach },
 	{ "why", "[--json] ADDRESS", "which drivers fit a device, and why", cmd_why },
@@ -23,6 +23,8 @@ static const struct cli_command commands[] = {
 	  cmd_drivers },
 	{ "restart", "[--crash] NAME", "restart a driver, in order or as if it had crashed",
 	  cmd_restart },
+	{ "power", "[--json] [--idle TIME|off] NAME [d0|d3|cycle] | [--json] suspend|resume",
+	  "a device's power; all devices as the system sleeps and wakes", cmd_power },
 	{ "hold", "[--off] NAME", "suspend verdicts while you debug a driver", cmd_hold },
 	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
 	{ "trace", "[--follow] [--json] NAME",

@@ -9,7 +9,7 @@
  *
  * main.c: the loop. up.c: the way up and down. start.c: what AU_HM_START says. link.c: sending, and
  * managers that come and go. mailbox.c: jobs for the lane. channels.c: clients. report.c: JSON.
- * crash.c: last words. sandbox/: what is given up.
+ * power.c: D0 and D3. crash.c: last words. sandbox/: what is given up.
  */
 #ifndef AU_HOST_HOST_H
 #define AU_HOST_HOST_H
@@ -61,6 +61,7 @@ struct host_start {
 	const char *module_path;
 	const char *params[HOST_PARAMS_MAX + 1];
 	uint32_t generation;
+	uint32_t power_idle_ms;
 	unsigned int replays;
 	bool failed; /* an earlier host has */
 	struct au_verify verify;
@@ -219,6 +220,12 @@ void host_down(struct host *host);
 void host_open_gate(struct host *host);
 /** host_replayed - the same, from any lane. @context: the host. */
 void host_replayed(void *context);
+/** host_power - AU_HM_POWER. Main thread. */
+void host_power(struct host *host, const struct au_hm_power *msg);
+/** host_power_show - where it is, into the status page. Lane 0. */
+void host_power_show(struct host *host);
+/** host_power_report - what keeps it up. Lane 0. */
+json_t *host_power_report(struct host *host);
 /** host_notice - what the framework has to say about the device. Lane. */
 void host_notice(void *context, struct au_device *dev, enum auf_notice what, void *object);
 

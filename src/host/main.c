@@ -128,6 +128,10 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 		if (host->ready)
 			_exit(HOST_EXIT_FAILED);
 		return;
+	case AUF_POWER_D0:
+	case AUF_POWER_D3:
+		host_power_show(host);
+		return;
 	case AUF_GATE_OPEN:
 	case AUF_POWER_D0:
 	case AUF_POWER_D3:
@@ -285,6 +289,11 @@ static bool host_message(struct host *host, const void *msg, size_t length, int 
 		return true;
 	case AU_HM_ADOPT:
 		host_adopt(host);
+		return true;
+	case AU_HM_POWER:
+		if (length != sizeof(struct au_hm_power))
+			break;
+		host_power(host, msg);
 		return true;
 	case AU_HM_STOP:
 		return false;

@@ -241,8 +241,10 @@ char *host_report_answer(struct host *host, bool lane, json_t *driver)
 	json_object_set_new(o, "lane_answers", json_boolean(lane));
 	if (driver)
 		json_object_set_new(o, json_is_string(driver) ? "report_error" : "report", driver);
-	if (lane)
+	if (lane) {
+		json_object_set_new(o, "power", host_power_report(host));
 		json_object_set_new(o, "history", report_history(host));
+	}
 	pthread_mutex_lock(&host->lock);
 	json_object_set_new(o, "units", report_units(host));
 	report_channels(host, lane, o);

@@ -195,6 +195,7 @@ int host_start_parse(const char *text, int fds[AU_MSG_FDS], struct host_start *s
 	start->address = start_text(&p, "address", NULL);
 	start->module_path = start_text(&p, "module_path", start->driver);
 	start->generation = start_number(&p, "generation", true);
+	start->power_idle_ms = start_number(&p, "power_idle_ms", false);
 	start->replays = start_number(&p, "replays", false);
 	start_verify(&p, start);
 	start->state_fresh = start_bool(&p, p.json, "state_fresh", false);

@@ -222,6 +222,7 @@ static int host_doors(struct host *host, struct host_failure *why)
 static int host_units_first(void *arg)
 {
 	host_units_refresh(arg, NULL);
+	host_power_show(arg);
 	return 0;
 }
 
@@ -267,6 +268,7 @@ static int host_device(struct host *host, struct host_failure *why)
 		.state_fresh = host->start.state_fresh,
 		.generation = host->start.generation,
 		.from = host->start.failed ? AU_POWER_FAILED : AU_POWER_OFF,
+		.idle_ms = host->start.power_idle_ms,
 		.hold_gate = host->start.replays > 0,
 		.verify = host->start.verify.rules,
 		.inject = &host->start.verify,

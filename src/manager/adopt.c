@@ -34,7 +34,7 @@ static int adopt_path(const struct mgr *mgr, const char *name, const char *suffi
 }
 
 /* Process numbers say nothing after a restart of the machine; a directory may have outlived it. */
-static const char *adopt_boot(void)
+const char *mgr_boot_id(void)
 {
 	static char text[40];
 	AU_CLEANUP_FD int fd = -1;
@@ -51,11 +51,24 @@ static const char *adopt_boot(void)
 
 /* ------------------------------------------------------------------- saving */
 
+#define SAVED_NEEDS (MGR_NEEDS * (MGR_NAME + 1) + 1)
+
+static const char *saved_needs(const struct mgr_spec *spec, char *text)
+{
+	size_t used = 0;
+
+	text[0] = 0;
+	for (unsigned int i = 0; i < spec->need_count; i++)
+		used += (size_t)snprintf(text + used, SAVED_NEEDS - used, "%s%s", i ? "," : "",
+					 spec->needs[i]);
+	return text;
+}
+
 static json_t *saved_spec(const struct mgr_spec *spec)
 {
 	const struct mgr_policy *p = &spec->policy;
 	json_t *params = json_array(), *policy, *sandbox = json_object();
-	char text[16], verify[AU_VERIFY_TEXT];
+	char text[16], verify[AU_VERIFY_TEXT], needs[SAVED_NEEDS];
 
 	for (unsigned int i = 0; i < spec->param_count; i++)
 		json_array_append_new(params, mgr_json_string(spec->params[i]));
@@ -69,6 +82,8 @@ static json_t *saved_spec(const struct mgr_spec *spec)
 		json_object_set_new(policy, key, json_string(text)); \
 	} while (0)
 	SAVED("idle", "%.3f", p->idle_ms / 1000.0);
+	SAVED("power_idle", "%ums", p->power_idle_ms);
+	SAVED("suspend_timeout", "%u", p->suspend_ms);
 	SAVED("request_timeout", "%u", p->request_timeout_ms);
 	au_verify_print(&p->verify, ',', verify);
 	json_object_set_new(policy, "verify", json_string(verify));
@@ -79,9 +94,9 @@ static json_t *saved_spec(const struct mgr_spec *spec)
 	if (p->group != (gid_t)-1)
 		SAVED("group", "%u", p->group);
 #undef SAVED
-	return json_pack("{s:o s:o s:o s:o s:o}", "driver", mgr_json_string(spec->driver),
+	return json_pack("{s:o s:o s:o s:o s:o s:s}", "driver", mgr_json_string(spec->driver),
 			 "address", mgr_json_string(spec->address), "params", params, "policy",
-			 policy, "sandbox", sandbox);
+			 policy, "sandbox", sandbox, "needs", saved_needs(spec, needs));
 }
 
 void mgr_state_save(struct mgr_device *dev)
@@ -101,21 +116,22 @@ void mgr_state_save(struct mgr_device *dev)
 		if (dev->units[i].present)
 			json_array_append_new(units, json_pack("{s:i s:s}", "index", (int)i,
 							       "class", dev->units[i].cls));
-	o = json_pack(
-		"{s:s s:o s:o s:s s:o s:b s:b s:b s:i s:i s:i s:i s:o s:i}", "name", dev->spec.name,
-		"spec", saved_spec(&dev->spec), "driver_path", mgr_json_string(dev->driver_path),
-		"state", mgr_state_name(dev->state), "reason", mgr_json_string(dev->reason),
-		"from_config", dev->from_config, "held", dev->held, "detaching",
-		dev->provisional || (dev->state == MGR_STOPPING && dev->after == MGR_AFTER_DETACH),
-		"generation", (int)dev->generation, "restarts", (int)dev->restarts, "tokens",
-		(int)dev->budget.tokens, "slot", (int)dev->slot, "units", units, "clients",
-		(int)dev->client_count);
+	o = json_pack("{s:s s:o s:o s:s s:o s:b s:b s:b s:i s:i s:i s:i s:o s:i s:i}", "name",
+		      dev->spec.name, "spec", saved_spec(&dev->spec), "driver_path",
+		      mgr_json_string(dev->driver_path), "state", mgr_state_name(dev->state),
+		      "reason", mgr_json_string(dev->reason), "from_config", dev->from_config,
+		      "held", dev->held, "detaching",
+		      dev->provisional ||
+			      (dev->state == MGR_STOPPING && dev->after == MGR_AFTER_DETACH),
+		      "generation", (int)dev->generation, "restarts", (int)dev->restarts, "tokens",
+		      (int)dev->budget.tokens, "slot", (int)dev->slot, "units", units, "clients",
+		      (int)dev->client_count, "power_idle_ms", (int)dev->power.idle_ms);
 	if (o && dev->host) {
 		json_object_set_new(o, "pid", json_integer(dev->host->pid));
 		json_object_set_new(o, "start_time",
 				    json_integer((json_int_t)dev->host->start_time));
 		json_object_set_new(o, "number", json_integer(dev->host->number));
-		json_object_set_new(o, "boot", json_string(adopt_boot()));
+		json_object_set_new(o, "boot", json_string(mgr_boot_id()));
 	}
 	err = o ? adopt_path(dev->mgr, dev->spec.name, "json", path) : -ENOMEM;
 	if (!err)
@@ -179,6 +195,11 @@ static int saved_parse_spec(const json_t *o, const char *name, struct mgr_spec *
 	    !mgr_json_text(o, "driver", text, sizeof(text)) ||
 	    (text[0] && mgr_spec_set(spec, "device", "driver", text, error, size)))
 		return -EINVAL;
+	/* Not in the files of managers before this key was known. */
+	if (json_object_get(o, "needs") &&
+	    (!mgr_json_text(o, "needs", text, sizeof(text)) ||
+	     mgr_spec_set(spec, "device", "needs", text, error, size)))
+		return -EINVAL;
 	for (size_t i = 0; i < json_array_size(params); i++) {
 		const char *value = json_string_value(json_array_get(params, i));
 		char *equals;
@@ -224,11 +245,12 @@ static int saved_parse_units(const json_t *o, struct mgr_saved *saved)
 int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, char *error,
 		    size_t error_size)
 {
-	uint64_t generation, restarts, tokens, slot, pid = 0, number = 0, clients;
+	uint64_t generation, restarts, tokens, slot, pid = 0, number = 0, clients, idle;
 	char text[64];
 	bool known = false;
 
 	memset(saved, 0, sizeof(*saved));
+	saved->power_idle_ms = -1;
 	snprintf(error, error_size, "not what a manager writes");
 	if (!mgr_json_text(o, "name", text, sizeof(text)) || strcmp(text, name) ||
 	    !mgr_json_text(o, "driver_path", saved->driver_path, sizeof(saved->driver_path)) ||
@@ -264,6 +286,9 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 	saved->pid = (pid_t)pid;
 	saved->number = (unsigned int)number;
 	saved->clients = (unsigned int)clients;
+	/* Not in the files of managers before this key was known. */
+	if (mgr_json_uint(o, "power_idle_ms", INT32_MAX, &idle))
+		saved->power_idle_ms = (int64_t)idle;
 	if (saved_parse_spec(json_object_get(o, "spec"), name, &saved->spec, error, error_size)) {
 		mgr_spec_clear(&saved->spec);
 		return -EINVAL;
@@ -402,7 +427,7 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 {
 	char error[AU_PATH_MAX + MGR_TEXT], name[MGR_NAME];
 	bool lives =
-		!strcmp(saved->boot, adopt_boot()) && adopt_lives(saved->pid, saved->start_time);
+		!strcmp(saved->boot, mgr_boot_id()) && adopt_lives(saved->pid, saved->start_time);
 	struct mgr_device *dev;
 	int err;
 
@@ -426,6 +451,8 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 	dev->generation = saved->generation;
 	dev->restarts = saved->restarts;
 	dev->budget.tokens = saved->tokens;
+	if (saved->power_idle_ms >= 0)
+		dev->power.idle_ms = (uint32_t)saved->power_idle_ms;
 	if (saved->slot < mgr->uid_count) {
 		dev->slot = saved->slot;
 		if (mgr->next_slot <= saved->slot)

@@ -20,7 +20,7 @@
 #define API_CREATED  201
 #define API_NO_VERB  405
 
-static json_t *api_body(struct mgr_call *call)
+json_t *mgr_api_body(struct mgr_call *call)
 {
 	json_error_t error;
 	json_t *o;
@@ -139,7 +139,7 @@ static void api_attach(struct mgr_call *call)
 	struct mgr_device *dev;
 	struct mgr_spec spec;
 	bool by_path = !mgr->as_root && call->peer_uid == geteuid();
-	json_t *o = api_body(call);
+	json_t *o = mgr_api_body(call);
 	int err;
 
 	if (!o)
@@ -181,7 +181,7 @@ static void api_detach(struct mgr_call *call, struct mgr_device *dev)
 
 static bool api_flag(struct mgr_call *call, const char *key, bool fallback, bool *flag)
 {
-	json_t *o = api_body(call);
+	json_t *o = mgr_api_body(call);
 	const json_t *value;
 
 	if (!o)
@@ -403,6 +403,9 @@ void mgr_calls_settle(struct mgr_device *dev)
 			mgr_call_answer(call, API_OK, json_pack("{s:s}", "name", dev->spec.name));
 		else if (call->wait == MGR_WAIT_QUERY && dev->state != MGR_RUNNING)
 			mgr_call_answer(call, API_OK, mgr_device_info(dev));
+		else if (call->wait == MGR_WAIT_POWER && dev->state != MGR_RUNNING)
+			mgr_call_error(call, -EIO, "%s is %s: %s", dev->spec.name,
+				       mgr_device_state(dev), dev->reason);
 	}
 }
 
@@ -441,8 +444,10 @@ void mgr_calls_answer(struct mgr_device *dev, const char *text)
 			o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 		info = mgr_device_info(dev);
 		host = o ? json_deep_copy(o) : json_null();
-		if (json_is_object(host))
+		if (json_is_object(host)) {
 			api_report(info, host);
+			mgr_api_power_host(info, host);
+		}
 		json_object_set_new(info, "host", host);
 		mgr_call_answer(call, API_OK, info);
 	}
@@ -459,6 +464,13 @@ void mgr_api_timeout(struct mgr_call *call)
 		json_object_set_new(info, "report_error",
 				    json_string("its host does not answer within 500 ms"));
 		mgr_call_answer(call, API_OK, info);
+	} else if (call->wait == MGR_WAIT_POWER) {
+		mgr_call_error(call, -ETIMEDOUT, "%s does not answer: it is %s", dev->spec.name,
+			       mgr_power_state(dev));
+	} else if (call->wait == MGR_WAIT_SYSTEM) {
+		mgr_call_error(call, -ETIMEDOUT,
+			       "some devices are still on their way: see 'auriga "
+			       "ls'");
 	} else if (dev) {
 		mgr_call_error(call, -ETIMEDOUT, "%s is still %s%s%s: it goes on", dev->spec.name,
 			       mgr_device_state(dev), dev->reason[0] ? ": " : "", dev->reason);
@@ -507,11 +519,13 @@ static void api_on_device(struct mgr_call *call, const char *method, const char 
 		api_crash(call, dev);
 	else if (!strcmp(verb, "trace") && get)
 		mgr_api_trace(call, dev);
+	else if (!strcmp(verb, "power") && post)
+		mgr_api_power(call, dev);
 	else
 		mgr_call_answer(call, API_NO_VERB,
 				json_pack("{s:s}", "error",
 					  "devices know GET, DELETE, POST restart, POST hold, "
-					  "GET crash and GET trace"));
+					  "POST power, GET crash and GET trace"));
 }
 
 void mgr_api(struct mgr_call *call, const char *method, const char *path)
@@ -525,6 +539,8 @@ void mgr_api(struct mgr_call *call, const char *method, const char *path)
 		api_list(call);
 	} else if (!strcmp(path, "/v1/devices") && !strcmp(method, "POST")) {
 		api_attach(call);
+	} else if (!strcmp(path, "/v1/power") && (get || !strcmp(method, "POST"))) {
+		mgr_api_power_system(call, get);
 	} else if (!strcmp(path, "/v1/drivers") && get) {
 		mgr_drivers_scan(&call->mgr->drivers);
 		mgr_call_answer(call, API_OK, mgr_drivers_json(&call->mgr->drivers));

@@ -27,7 +27,7 @@ static int attach_name(struct mgr_device *dev, char *error, size_t error_size)
 			break;
 		if (!mgr_device_find(dev->mgr, name)) {
 			memcpy(dev->spec.name, name, sizeof(name));
-			return 0;
+			return mgr_needs_check(dev->mgr, &dev->spec, error, error_size);
 		}
 	}
 	SAY("no name is left for another device of class %s", dev->note.cls);
@@ -144,6 +144,8 @@ static int attach_check(struct mgr *mgr, const struct mgr_spec *spec, char *erro
 	const struct mgr_device *other = mgr_device_find(mgr, spec->name);
 	int err = mgr_spec_check(spec, error, error_size);
 
+	if (!err)
+		err = mgr_needs_check(mgr, spec, error, error_size);
 	if (err)
 		return err;
 	if (other) {
@@ -193,6 +195,7 @@ int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path,
 	au_list_init(&dev->calls);
 	mgr_budget_init(&dev->budget);
 	mgr_device_timers(dev);
+	mgr_power_init(dev);
 	err = mgr_device_uid(dev, error, error_size);
 	if (!err)
 		err = attach_driver(dev, by_path, error, error_size);
@@ -223,6 +226,7 @@ void mgr_device_free(struct mgr_device *dev)
 	au_loop_timer_cancel(&dev->retry);
 	au_loop_timer_cancel(&dev->idle);
 	au_loop_timer_cancel(&dev->save);
+	au_loop_timer_cancel(&dev->power.due);
 	mgr_spec_clear(&dev->spec);
 	json_decref(dev->layers);
 	json_decref(dev->evidence);

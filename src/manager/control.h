@@ -12,16 +12,19 @@ struct MHD_Connection;
 /** enum mgr_wait - what a request waits for. */
 enum mgr_wait {
 	MGR_WAIT_NOTHING,
-	MGR_WAIT_UP,	/* the device runs, in generation @generation or later; or it does not */
-	MGR_WAIT_DOWN,	/* the device is forgotten */
-	MGR_WAIT_QUERY, /* its host has answered, or does not */
-	MGR_WAIT_OPEN,	/* a session for why */
+	MGR_WAIT_UP,	 /* the device runs, in generation @generation or later; or it does not */
+	MGR_WAIT_DOWN,	 /* the device is forgotten */
+	MGR_WAIT_QUERY,	 /* its host has answered, or does not */
+	MGR_WAIT_OPEN,	 /* a session for why */
+	MGR_WAIT_POWER,	 /* its host has answered message @query, or is dead */
+	MGR_WAIT_SYSTEM, /* all devices have followed a suspend or resume */
 };
 
 /**
  * struct mgr_call - one request.
  * @peer_uid: of whoever asks; (uid_t)-1: not known.
  * @status, @answer: once @done.
+ * @cycle: once down, up again. @suspend: it is this that it waits for, or else resume.
  * @plain: the answer is text, not JSON.
  * @claim_fd: of a device that is looked at; -1: none.
  */
@@ -42,6 +45,7 @@ struct mgr_call {
 	char *body;
 	size_t body_length;
 	bool too_long, begun, suspended, done;
+	bool cycle, suspend;
 	unsigned int status;
 	json_t *answer;
 	char *plain;
@@ -64,6 +68,15 @@ void mgr_api_timeout(struct mgr_call *call);
 
 /** mgr_api_trace - GET trace?cursor=...: a page of the flight recorder. */
 void mgr_api_trace(struct mgr_call *call, struct mgr_device *dev);
+/** mgr_api_body - the JSON object that came with it; NULL: there is none, and that is the answer.
+ */
+json_t *mgr_api_body(struct mgr_call *call);
+/** mgr_api_power - POST power of a device. */
+void mgr_api_power(struct mgr_call *call, struct mgr_device *dev);
+/** mgr_api_power_system - GET or POST power of the system. */
+void mgr_api_power_system(struct mgr_call *call, bool get);
+/** mgr_api_power_host - move what a host says about power into @info, as far as it is right. */
+void mgr_api_power_host(json_t *info, json_t *host);
 
 /** mgr_device_rows - a device as ls shows it: one row per unit, added to @list. */
 void mgr_device_rows(const struct mgr_device *dev, json_t *list);

@@ -38,6 +38,10 @@ const char *mgr_device_state(const struct mgr_device *dev)
 {
 	if (dev->held && dev->state == MGR_RUNNING)
 		return "held";
+	if (dev->power.phase == MGR_PHASE_DOWN && dev->state == MGR_RUNNING)
+		return "suspended";
+	if (dev->power.deferred)
+		return "waiting";
 	if (dev->away && dev->state == MGR_RESTARTING)
 		return "waiting";
 	return state_names[dev->state];
@@ -97,6 +101,7 @@ void mgr_device_set(struct mgr_device *dev, enum mgr_state state, const char *fm
 		dev->reason[0] ? ": " : "", dev->reason);
 	/* Not now: a restart has better things to do first. */
 	au_loop_timer_set(dev->mgr->loop, &dev->save, 1);
+	mgr_power_settle(dev);
 	mgr_calls_settle(dev);
 }
 
@@ -121,6 +126,7 @@ void mgr_device_forget(struct mgr_device *dev)
 	dev->forgotten = true;
 	mgr_calls_settle(dev);
 	au_list_remove(&dev->node);
+	mgr_power_forget(dev);
 	mgr_listeners_close(dev);
 	mgr_clients_free(dev);
 	mgr_device_release(dev);
@@ -291,7 +297,12 @@ static void device_idle(struct au_loop_timer *timer)
 {
 	struct mgr_device *dev = timer->context;
 
-	if (dev->state == MGR_RUNNING && !dev->held)
+	if (dev->state != MGR_RUNNING || dev->held)
+		return;
+	/* One that sleeps with the system is left asleep. */
+	if (dev->power.phase != MGR_PHASE_UP)
+		au_loop_timer_set(dev->mgr->loop, &dev->idle, dev->spec.policy.idle_ms);
+	else
 		mgr_device_stop(dev, MGR_AFTER_IDLE, "nobody has it open");
 }
 
@@ -401,6 +412,7 @@ void mgr_device_adopted(struct mgr_device *dev)
 	dev->host->serving = true;
 	mgr_device_set(dev, MGR_RUNNING, "a new manager has taken it over");
 	mgr_channels_up(dev);
+	mgr_power_up(dev);
 	mgr_device_idle_check(dev);
 	mgr_supervise(dev->mgr);
 	mgr_standby_check(dev->mgr);

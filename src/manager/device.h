@@ -24,6 +24,8 @@ void mgr_device_release(struct mgr_device *dev);
 void mgr_device_drop_host(struct mgr_device *dev);
 /** mgr_device_drop_session - let go of one that is being opened, or was, and that no host has. */
 void mgr_device_drop_session(struct mgr_device *dev);
+/** mgr_device_postpone - give up its start for now: it is begun anew later. */
+void mgr_device_postpone(struct mgr_device *dev);
 /** mgr_device_failed - it failed, and there is nothing left of its host: start it again at once,
  * later, or never. @charge: to its budget. */
 void mgr_device_failed(struct mgr_device *dev, bool charge, const char *text);

@@ -92,6 +92,7 @@ static int device_ready(struct mgr_device *dev, const char *text)
 		/* Clients first: they wait. */
 		mgr_channels_up(dev);
 		mgr_device_set(dev, MGR_RUNNING, "%s", "");
+		mgr_power_up(dev);
 		if (first) /* what is answered now is a promise */
 			mgr_state_save(dev);
 		mgr_device_idle_check(dev);
@@ -204,6 +205,9 @@ void mgr_device_message(struct mgr_device *dev, const struct au_msg_head *msg, s
 	case AU_HM_SERVING:
 		err = device_serving(dev);
 		break;
+	case AU_HM_POWERED:
+		err = mgr_power_answered(dev, (const struct au_hm_powered *)msg, length);
+		break;
 	default:
 		err = -EPROTO;
 	}
@@ -247,6 +251,7 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 	au_loop_timer_cancel(&dev->idle);
 	dev->host = NULL;
 	host->dev = NULL;
+	mgr_power_dead(dev, host);
 	/* It may have died while its device was being opened: the next start opens it anew, alone.
 	 */
 	mgr_device_drop_session(dev);

@@ -423,6 +423,7 @@ static json_t *host_start_json(struct mgr_host *host, const struct au_bus_sessio
 		au_verify_print(&dev->spec.policy.verify, ',', inject);
 		json_object_set_new(o, "inject", json_string(inject));
 	}
+	json_object_set_new(o, "power_idle_ms", json_integer(dev->power.idle_ms));
 	if (session)
 		mgr_json_set_hex(o, "session", session, sizeof(*session));
 	if (dev->mgr->as_root) {

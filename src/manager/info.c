@@ -25,6 +25,7 @@ static json_t *info_row(const struct mgr_device *dev, const char *name, const ch
 	json_object_set_new(o, "address", mgr_json_string(dev->spec.address));
 	json_object_set_new(o, "placement", json_string("process"));
 	json_object_set_new(o, "state", json_string(mgr_device_state(dev)));
+	json_object_set_new(o, "power", json_string(mgr_power_state(dev)));
 	json_object_set_new(o, "generation", json_integer(dev->generation));
 	json_object_set_new(o, "restarts", json_integer(dev->restarts));
 	json_object_set_new(o, "pid", dev->host ? json_integer(dev->host->pid) : json_null());
@@ -129,9 +130,10 @@ static json_t *info_policy(const struct mgr_device *dev)
 {
 	const struct mgr_policy *p = &dev->spec.policy;
 
-	return json_pack("{s:f s:i s:b s:s}", "idle", p->idle_ms / 1000.0, "request_timeout",
-			 (int)p->request_timeout_ms, "verify", p->verify.rules, "recovery",
-			 mgr_fate_name(p->recovery));
+	return json_pack("{s:f s:f s:i s:i s:b s:s}", "idle", p->idle_ms / 1000.0, "power_idle",
+			 p->power_idle_ms / 1000.0, "suspend_timeout", (int)p->suspend_ms,
+			 "request_timeout", (int)p->request_timeout_ms, "verify", p->verify.rules,
+			 "recovery", mgr_fate_name(p->recovery));
 }
 
 json_t *mgr_device_info(struct mgr_device *dev)
@@ -156,6 +158,7 @@ json_t *mgr_device_info(struct mgr_device *dev)
 		json_integer(au_note_lanes(&dev->note, (const char *const *)dev->spec.params,
 					   dev->spec.param_count)));
 	json_object_set_new(o, "policy", info_policy(dev));
+	json_object_set_new(o, "power", mgr_power_json(dev));
 	json_object_set_new(o, "units", info_units(dev));
 	json_object_set_new(o, "clients", json_integer(dev->client_count));
 	json_object_set_new(o, "completed", json_integer((json_int_t)dev->completed_total));
@@ -241,6 +244,34 @@ static double metrics_recovery(const struct mgr_device *dev)
 	return dev->recovery_count ? (double)info_us(r->dead_ns, r->serving_ns) / 1e6 : 0;
 }
 
+static double metrics_d0(const struct mgr_device *dev)
+{
+	return !strcmp(mgr_power_state(dev), "d0");
+}
+
+static double metrics_ups(const struct mgr_device *dev)
+{
+	uint64_t ups, downs;
+
+	mgr_power_counts(dev, &ups, &downs);
+	return (double)ups;
+}
+
+static double metrics_downs(const struct mgr_device *dev)
+{
+	uint64_t ups, downs;
+
+	mgr_power_counts(dev, &ups, &downs);
+	return (double)downs;
+}
+
+static double metrics_power_up(const struct mgr_device *dev)
+{
+	const struct au_status *status = dev->host ? dev->host->recorder.status : NULL;
+
+	return status ? atomic_load(&status->power_up_us) / 1e6 : 0;
+}
+
 static void metrics_deaths(FILE *f, struct mgr *mgr)
 {
 	metrics_head(f, "deaths_total", "counter", "Hosts that died, by what they died of.");
@@ -283,6 +314,16 @@ char *mgr_metrics(struct mgr *mgr)
 		     metrics_tokens);
 	metrics_each(f, mgr, "last_recovery_seconds", "gauge",
 		     "From the last death to service again; 0: there was none.", metrics_recovery);
+	metrics_each(f, mgr, "device_d0", "gauge", "Whether the device is at full power.",
+		     metrics_d0);
+	metrics_each(f, mgr, "power_ups_total", "counter", "Times that it came back from D3.",
+		     metrics_ups);
+	metrics_each(f, mgr, "power_downs_total", "counter", "Times that it went to D3.",
+		     metrics_downs);
+	metrics_each(f, mgr, "last_power_up_seconds", "gauge",
+		     "What its last way from D3 to D0 took; 0: there was none.", metrics_power_up);
+	metrics_head(f, "system_suspended", "gauge", "Whether the system's devices are suspended.");
+	fprintf(f, "auriga_system_suspended %d\n", mgr->suspended);
 	metrics_deaths(f, mgr);
 	if (fclose(f)) {
 		free(text);

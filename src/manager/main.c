@@ -423,6 +423,7 @@ static int main_run(struct mgr *mgr, const struct main_options *o)
 	if (err)
 		return main_error(strerror(-err));
 	mgr_standby_check(mgr); /* sets up its timer; there are no devices yet */
+	mgr_power_load(mgr);
 	mgr_adopt_all(mgr);
 	mgr_host_sweep(mgr);
 	mgr_config_each(mgr->config_dir, mgr->idle_ms, main_configured, mgr);
@@ -458,6 +459,7 @@ int main(int argc, char **argv)
 	snprintf(mgr.config_dir, sizeof(mgr.config_dir), "%s", "/etc/auriga");
 	au_list_init(&mgr.devices);
 	au_list_init(&mgr.dying);
+	au_list_init(&mgr.power_calls);
 	if (main_host_program(mgr.host_program, sizeof(mgr.host_program)))
 		return main_error("cannot find where this program is: is /proc mounted?");
 	end = main_options(&mgr, &o, argc, argv);

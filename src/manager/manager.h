@@ -49,6 +49,7 @@ struct mgr_listener;
 #define MGR_STOP_MS	 5000	      /* from AU_HM_STOP to exit */
 #define MGR_OPEN_MS	 2000	      /* to open a session with a device server */
 #define MGR_HELLO_MS	 5000	      /* from connect to hello */
+#define MGR_DYING_MS	 500	      /* for one that was killed as the system is suspended */
 #define MGR_REJOIN_MS	 5000	      /* for clients after the manager's death */
 #define MGR_UID_FIRST	 1900000000u  /* default range of hosts' uids */
 #define MGR_UID_COUNT	 1000u
@@ -61,6 +62,9 @@ struct mgr_listener;
  * @dying: hosts without a device: killed, not yet reaped.
  * @tick_ns: when supervision last looked.
  * @standby: a host that waits for its device, or NULL.
+ * @suspended: the system is to be, or is; @suspend_ns: when that was last asked for, or the
+ * opposite; @suspend_wall_ms: the same, for people.
+ * @power_calls: requests that wait until all devices have followed.
  */
 struct mgr {
 	struct au_loop *loop;
@@ -88,6 +92,12 @@ struct mgr {
 	unsigned int next_number;
 	struct mgr_host *standby;
 	struct au_loop_timer standby_timer;
+	bool suspended;
+	uint64_t suspend_ns;
+	int64_t suspend_wall_ms;
+	uint32_t power_seq;
+	struct au_list power_calls;
+	struct au_loop_timer power_step;
 };
 
 /* ------------------------------------------------------------------- hosts */
@@ -253,6 +263,34 @@ struct mgr_recovery {
 	uint64_t host_loaded_us, host_sandboxed_us, host_started_us;
 };
 
+/** enum mgr_phase - where a device is between a running system and one that is suspended. */
+enum mgr_phase {
+	MGR_PHASE_UP,
+	MGR_PHASE_GOING_DOWN,
+	MGR_PHASE_DOWN,
+	MGR_PHASE_GOING_UP,
+};
+
+/**
+ * struct mgr_power - power of a device.
+ * @seq: of the suspend or resume that its host has not answered; 0: there is none.
+ * @deferred: it was to be started while the system is suspended, and is at resume.
+ * @idle_ms: its idle time now; that of its policy until somebody says another.
+ * @ups, @downs: of hosts before this one.
+ * @began_ns, @ended_ns: of its way down or up; @how: what became of it.
+ * @due: the time for it is up.
+ */
+struct mgr_power {
+	enum mgr_phase phase;
+	uint32_t seq;
+	bool deferred;
+	uint32_t idle_ms;
+	uint64_t ups, downs;
+	uint64_t began_ns, ended_ns;
+	char how[120];
+	struct au_loop_timer due;
+};
+
 /**
  * struct mgr_device - a device.
  * @driver_path: of the module that it was attached with.
@@ -340,6 +378,7 @@ struct mgr_device {
 	} dead;
 	struct au_list calls;
 	unsigned int awaited;
+	struct mgr_power power;
 };
 
 /** mgr_device_create - make a device of a checked spec; takes over its params on success. Where
@@ -401,6 +440,48 @@ void mgr_device_rejoined(struct mgr_device *dev);
 void mgr_device_adopted(struct mgr_device *dev);
 /** mgr_device_restore - from before our time, without a host. */
 void mgr_device_restore(struct mgr_device *dev, enum mgr_state state, const char *reason);
+
+/* -------------------------------------------------------------------- power */
+
+/** mgr_power_load - at the manager's start: was the system suspended when the last one ended? */
+void mgr_power_load(struct mgr *mgr);
+/** mgr_power_system - suspend the system's devices, or resume them: begins it. */
+void mgr_power_system(struct mgr *mgr, bool suspend);
+/** mgr_power_reached - whether all devices have followed. */
+bool mgr_power_reached(const struct mgr *mgr);
+/** mgr_power_init - part of making a device. */
+void mgr_power_init(struct mgr_device *dev);
+/** mgr_power_forget - it leaves the list of devices. */
+void mgr_power_forget(struct mgr_device *dev);
+/** mgr_power_defers - it is to be started: whether that has to wait for the system's resume. */
+bool mgr_power_defers(struct mgr_device *dev);
+/** mgr_power_up - its host serves it, a new one or an adopted one. */
+void mgr_power_up(struct mgr_device *dev);
+/** mgr_power_settle - its state has changed. */
+void mgr_power_settle(struct mgr_device *dev);
+/** mgr_power_dead - its host is dead. */
+void mgr_power_dead(struct mgr_device *dev, const struct mgr_host *host);
+/** mgr_power_answered - AU_HM_POWERED. Return: 0 or -EPROTO. */
+int mgr_power_answered(struct mgr_device *dev, const struct au_hm_powered *msg, size_t length);
+/** mgr_power_tell - send its host a verb. Return: the number that the answer will have, or 0. */
+uint32_t mgr_power_tell(struct mgr_device *dev, enum au_power_verb verb, uint32_t value);
+/** mgr_power_idle - change its idle time: now, and for hosts to come. */
+void mgr_power_idle(struct mgr_device *dev, uint32_t idle_ms);
+/** mgr_power_state - as people see it: "d0", "suspended", ... */
+const char *mgr_power_state(const struct mgr_device *dev);
+/** mgr_power_json - what is known of its power. */
+json_t *mgr_power_json(const struct mgr_device *dev);
+/** mgr_power_report - how each device followed the last suspend or resume. */
+json_t *mgr_power_report(const struct mgr *mgr);
+/** mgr_power_counts - how often it went up and down, in all its hosts. */
+void mgr_power_counts(const struct mgr_device *dev, uint64_t *ups, uint64_t *downs);
+
+/** mgr_needs_check - whether what @spec needs leads back to it: 0, or -EINVAL and one line. */
+int mgr_needs_check(struct mgr *mgr, const struct mgr_spec *spec, char *error, size_t error_size);
+/** mgr_needs - whether @dev needs @other. */
+bool mgr_needs(const struct mgr_device *dev, const struct mgr_device *other);
+/** mgr_boot_id - which start of the machine this is. */
+const char *mgr_boot_id(void);
 
 /* -------------------------------------------------------------- supervision */
 
@@ -506,6 +587,7 @@ struct mgr_saved {
 	char boot[40];
 	unsigned int number;
 	unsigned int clients;
+	int64_t power_idle_ms; /* -1: as its policy says */
 	unsigned int unit_count;
 	struct mgr_unit units[MGR_UNITS];
 };
@@ -524,6 +606,10 @@ int mgr_http_start(struct mgr *mgr, char *error, size_t error_size);
 void mgr_http_stop(struct mgr *mgr);
 /** mgr_calls_settle - the device has changed: answer the requests that waited for it. */
 void mgr_calls_settle(struct mgr_device *dev);
+/** mgr_calls_power - all devices have followed a suspend or resume. */
+void mgr_calls_power(struct mgr *mgr);
+/** mgr_calls_powered - AU_HM_POWERED has come, for a request. */
+void mgr_calls_powered(struct mgr_device *dev, uint32_t seq, int result);
 /** mgr_calls_answer - AU_HM_ANSWER has come. */
 void mgr_calls_answer(struct mgr_device *dev, const char *text);
 /** mgr_metrics - Prometheus' text format; the caller frees it. */

@@ -16,11 +16,13 @@
 
 #define SPEC_IDLE_MAX	 86400u /* seconds */
 #define SPEC_TIMEOUT_MAX 3600000u
+#define SPEC_SUSPEND_MAX 60000u
 
 void mgr_spec_init(struct mgr_spec *spec, uint32_t idle_ms)
 {
 	memset(spec, 0, sizeof(*spec));
 	spec->policy.idle_ms = idle_ms;
+	spec->policy.suspend_ms = 2000;
 	spec->policy.request_timeout_ms = 1000;
 	spec->policy.owner = (uid_t)-1;
 	spec->policy.group = (gid_t)-1;
@@ -65,6 +67,42 @@ static int spec_name(struct mgr_spec *spec, const char *value, char *error, size
 	return spec_text(spec->name, sizeof(spec->name), "name", value, error, error_size);
 }
 
+/* "disk0, serial0": replaces what was there. */
+static int spec_needs(struct mgr_spec *spec, const char *value, char *error, size_t error_size)
+{
+	const char *at = value + strspn(value, " ,");
+
+	spec->need_count = 0;
+	while (*at) {
+		size_t length = strcspn(at, " ,");
+		char name[MGR_NAME] = "";
+
+		if (length < sizeof(name))
+			memcpy(name, at, length);
+		if (!au_name_valid(name)) {
+			SAY("needs '%.40s': use names of devices, with commas between them", value);
+			return -EINVAL;
+		}
+		if (spec->need_count == MGR_NEEDS) {
+			SAY("needs: more than %d devices", MGR_NEEDS);
+			return -EINVAL;
+		}
+		if (!mgr_spec_needs(spec, name))
+			memcpy(spec->needs[spec->need_count++], name, sizeof(name));
+		at += length;
+		at += strspn(at, " ,");
+	}
+	return 0;
+}
+
+bool mgr_spec_needs(const struct mgr_spec *spec, const char *name)
+{
+	for (unsigned int i = 0; i < spec->need_count; i++)
+		if (!strcmp(spec->needs[i], name))
+			return true;
+	return false;
+}
+
 static int spec_device(struct mgr_spec *spec, const char *key, const char *value, char *error,
 		       size_t error_size)
 {
@@ -93,7 +131,9 @@ static int spec_device(struct mgr_spec *spec, const char *key, const char *value
 		    value);
 		return -EINVAL;
 	}
-	SAY("unknown key '%.40s' in [device]: use name, driver, address or placement", key);
+	if (!strcmp(key, "needs"))
+		return spec_needs(spec, value, error, error_size);
+	SAY("unknown key '%.40s' in [device]: use name, driver, address, placement or needs", key);
 	return -EINVAL;
 }
 
@@ -155,6 +195,31 @@ int mgr_spec_idle(const char *value, uint32_t *idle_ms)
 	return 0;
 }
 
+int mgr_spec_power_idle(const char *value, uint32_t *ms)
+{
+	size_t length = strlen(value);
+	char text[24];
+
+	if (!strcmp(value, "off")) {
+		*ms = 0;
+		return 0;
+	}
+	if (length >= sizeof(text))
+		return -EINVAL;
+	memcpy(text, value, length + 1);
+	if (length > 2 && !strcmp(text + length - 2, "ms")) {
+		unsigned long number = strtoul(text, NULL, 10);
+
+		if (strspn(text, "0123456789") != length - 2 || number > SPEC_IDLE_MAX * 1000ul)
+			return -EINVAL;
+		*ms = (uint32_t)number;
+		return 0;
+	}
+	if (length && text[length - 1] == 's')
+		text[length - 1] = 0;
+	return mgr_spec_idle(text, ms);
+}
+
 static const char *const recovery_names[MGR_FATES] = {
 	[MGR_REISSUE] = "reissue",
 	[MGR_ABORT] = "abort",
@@ -213,6 +278,20 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 		}
 		return 0;
 	}
+	if (!strcmp(key, "power_idle")) {
+		if (mgr_spec_power_idle(value, &policy->power_idle_ms)) {
+			SAY("power_idle '%.20s': use a time up to %u s, as in 2s or 500ms, or off",
+			    value, SPEC_IDLE_MAX);
+			return -EINVAL;
+		}
+		return 0;
+	}
+	if (!strcmp(key, "suspend_timeout")) {
+		err = spec_number(key, value, 10, SPEC_SUSPEND_MAX, &number, error, error_size);
+		if (!err)
+			policy->suspend_ms = (uint32_t)number;
+		return err;
+	}
 	if (!strcmp(key, "request_timeout")) {
 		err = spec_number(key, value, 10, SPEC_TIMEOUT_MAX, &number, error, error_size);
 		if (!err)
@@ -247,8 +326,8 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 			policy->group = (gid_t)number;
 		return 0;
 	}
-	SAY("unknown key '%.40s' in [policy]: use idle, request_timeout, verify, hold, recovery, "
-	    "owner, group or mode",
+	SAY("unknown key '%.40s' in [policy]: use idle, power_idle, suspend_timeout, "
+	    "request_timeout, verify, hold, recovery, owner, group or mode",
 	    key);
 	return -EINVAL;
 }
@@ -302,6 +381,10 @@ int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size)
 		SAY("a virtual device needs a driver: name it");
 		return -EINVAL;
 	}
+	if (spec->name[0] && mgr_spec_needs(spec, spec->name)) {
+		SAY("needs: %s cannot need itself", spec->name);
+		return -EINVAL;
+	}
 	return 0;
 }
 
@@ -311,14 +394,19 @@ bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b)
 	char verify[2][AU_VERIFY_TEXT];
 
 	if (strcmp(a->name, b->name) || strcmp(a->driver, b->driver) ||
-	    strcmp(a->address, b->address) || a->param_count != b->param_count)
+	    strcmp(a->address, b->address) || a->param_count != b->param_count ||
+	    a->need_count != b->need_count)
 		return false;
+	for (unsigned int i = 0; i < a->need_count; i++)
+		if (!mgr_spec_needs(b, a->needs[i]))
+			return false;
 	for (unsigned int i = 0; i < a->param_count; i++)
 		if (strcmp(a->params[i], b->params[i]))
 			return false;
 	au_verify_print(&p->verify, ',', verify[0]);
 	au_verify_print(&q->verify, ',', verify[1]);
-	return p->idle_ms == q->idle_ms && p->request_timeout_ms == q->request_timeout_ms &&
+	return p->idle_ms == q->idle_ms && p->power_idle_ms == q->power_idle_ms &&
+	       p->suspend_ms == q->suspend_ms && p->request_timeout_ms == q->request_timeout_ms &&
 	       !strcmp(verify[0], verify[1]) && p->owner == q->owner && p->group == q->group &&
 	       p->mode == q->mode && p->without == q->without && p->recovery == q->recovery;
 }

@@ -15,6 +15,7 @@
 
 #define MGR_NAME    28 /* of a device, with the zero: ".15" must fit behind it in 31 characters */
 #define MGR_ADDRESS 128
+#define MGR_NEEDS   8 /* devices that one device may need */
 
 /** enum mgr_fate - what becomes of requests that were outstanding when a host died. */
 enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
@@ -23,6 +24,8 @@ enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
 /**
  * struct mgr_policy - how a device is run.
  * @idle_ms: unload the driver so long after the last close; 0: never.
+ * @power_idle_ms: D3 so long after the last request; 0: never.
+ * @suspend_ms: what its host has to answer a suspend or resume of the system.
  * @request_timeout_ms: a request that a driver holds so long after it was cancelled is a hang.
  * @verify: the verifier's rules, and what is injected.
  * @hold: no verdicts: somebody debugs it.
@@ -32,6 +35,8 @@ enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
  */
 struct mgr_policy {
 	uint32_t idle_ms;
+	uint32_t power_idle_ms;
+	uint32_t suspend_ms;
 	uint32_t request_timeout_ms;
 	struct au_verify verify;
 	bool hold;
@@ -46,6 +51,7 @@ struct mgr_policy {
  * struct mgr_spec - a device as it is wanted.
  * @name: empty: class and number.
  * @driver: a name, or a path where that is allowed; empty: by matching.
+ * @needs, @need_count: names of devices that are suspended after it and resumed before it.
  * @params: "key=value", @param_count of them, owned.
  * @source: where it comes from, for messages: a file, or empty.
  */
@@ -53,6 +59,8 @@ struct mgr_spec {
 	char name[MGR_NAME];
 	char driver[AU_PATH_MAX];
 	char address[MGR_ADDRESS];
+	char needs[MGR_NEEDS][MGR_NAME];
+	unsigned int need_count;
 	char *params[AU_NOTE_PARAMS + 1];
 	unsigned int param_count;
 	struct mgr_policy policy;
@@ -64,9 +72,9 @@ void mgr_spec_init(struct mgr_spec *spec, uint32_t idle_ms);
 /** mgr_spec_clear - free what it owns. */
 void mgr_spec_clear(struct mgr_spec *spec);
 /**
- * mgr_spec_set - set one thing: section "device" (name, driver, address, placement), "params" (any
- * key), "policy" (idle, request_timeout, verify, hold, recovery, owner, group, mode) or "sandbox"
- * (a layer's name, yes or no).
+ * mgr_spec_set - set one thing: section "device" (name, driver, address, placement, needs),
+ * "params" (any key), "policy" (idle, power_idle, suspend_timeout, request_timeout, verify, hold,
+ * recovery, owner, group, mode) or "sandbox" (a layer's name, yes or no).
  * @error: one line that says what would be right.
  * Return: 0 or -EINVAL.
  */
@@ -76,6 +84,11 @@ int mgr_spec_set(struct mgr_spec *spec, const char *section, const char *key, co
 const char *mgr_fate_name(enum mgr_fate recovery);
 /** mgr_spec_idle - seconds, which may have decimals, as milliseconds. Return: 0 or -EINVAL. */
 int mgr_spec_idle(const char *value, uint32_t *idle_ms);
+/** mgr_spec_power_idle - "off", or a time as in "2s", "500ms" or "1.5", as milliseconds, 0: never.
+ * Return: 0 or -EINVAL. */
+int mgr_spec_power_idle(const char *value, uint32_t *ms);
+/** mgr_spec_needs - whether it needs the device of that name. */
+bool mgr_spec_needs(const struct mgr_spec *spec, const char *name);
 /** mgr_spec_check - whether it is complete: an address, or a driver. */
 int mgr_spec_check(const struct mgr_spec *spec, char *error, size_t error_size);
 

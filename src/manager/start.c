@@ -133,6 +133,14 @@ void mgr_device_drop_session(struct mgr_device *dev)
 	dev->session_ready = false;
 }
 
+void mgr_device_postpone(struct mgr_device *dev)
+{
+	au_loop_timer_cancel(&dev->deadline);
+	au_loop_timer_cancel(&dev->retry);
+	mgr_device_drop_host(dev);
+	mgr_device_drop_session(dev);
+}
+
 /*
  * The start was refused, in order: wrong parameters, no server, a device that is not there. The
  * first start is given up at once, for somebody waits for the answer; a restart is tried again: as
@@ -263,6 +271,8 @@ void mgr_device_begin(struct mgr_device *dev)
 	char error[MGR_TEXT] = "";
 	int err;
 
+	if (mgr_power_defers(dev))
+		return;
 	dev->generation++;
 	dev->error = 0;
 	dev->refused[0] = 0;

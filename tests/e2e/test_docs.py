@@ -63,6 +63,7 @@ def test_an_installation_is_complete(installed):
                  "include/auriga/raw.h", "lib/pkgconfig/auriga.pc",
                  "lib/pkgconfig/auriga-driver.pc", "lib/auriga/drivers/uart16550.so",
                  "lib/systemd/system/aurigad.service", "lib/sysusers.d/auriga.conf",
+                 "lib/systemd/system-sleep/auriga",
                  "share/auriga/machines/serial.conf", "share/man/man1/auriga.1",
                  "share/man/man1/auriga-lab.1", "share/man/man8/aurigad.8",
                  "share/man/man8/auriga-host.8"):

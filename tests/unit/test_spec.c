@@ -99,6 +99,91 @@ static void idle_has_decimals(void **state)
 	assert_int_equal(mgr_spec_idle("-0.1", &ms), -EINVAL);
 }
 
+static void power_has_units(void **state)
+{
+	static const char *const bad[] = { "",	   "s",	    "ms",	"2 s",
+					   "2m",   "-1s",   "on",	"1e3s",
+					   "+5ms", "5.5ms", "86400.1",	"86400001ms",
+					   "2ss",  "OFF",   "never 2s", " 5ms" };
+	uint32_t ms = 5;
+
+	(void)state;
+	assert_int_equal(mgr_spec_power_idle("2s", &ms), 0);
+	assert_int_equal(ms, 2000);
+	assert_int_equal(mgr_spec_power_idle("off", &ms), 0);
+	assert_int_equal(ms, 0);
+	assert_int_equal(mgr_spec_power_idle("500ms", &ms), 0);
+	assert_int_equal(ms, 500);
+	assert_int_equal(mgr_spec_power_idle("1.5", &ms), 0);
+	assert_int_equal(ms, 1500);
+	assert_int_equal(mgr_spec_power_idle("0.0001s", &ms), 0);
+	assert_int_equal(ms, 1);
+	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (mgr_spec_power_idle(bad[i], &ms) != -EINVAL)
+			fail_msg("'%s' is no time", bad[i]);
+	assert_int_equal(parse("[device]\naddress = vfio-user:/x\n[policy]\npower_idle = 2s\n"
+			       "suspend_timeout = 300\n"),
+			 0);
+	assert_int_equal(spec.policy.power_idle_ms, 2000);
+	assert_int_equal(spec.policy.suspend_ms, 300);
+	assert_int_equal(parse("[device]\naddress = vfio-user:/x\n"), 0);
+	assert_int_equal(spec.policy.power_idle_ms, 0);
+	assert_int_equal(spec.policy.suspend_ms, 2000);
+}
+
+static void needs_are_names(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("[device]\naddress = vfio-user:/x\nneeds = disk0, net0 disk0,\n"),
+			 0);
+	assert_int_equal(spec.need_count, 2);
+	assert_true(mgr_spec_needs(&spec, "disk0"));
+	assert_true(mgr_spec_needs(&spec, "net0"));
+	assert_false(mgr_spec_needs(&spec, "disk"));
+	assert_int_equal(parse("[device]\naddress = vfio-user:/x\nneeds = \n"), 0);
+	assert_int_equal(spec.need_count, 0);
+	/* Its own name may be known only at the end. */
+	assert_int_equal(parse("[device]\nneeds = serial7\naddress = vfio-user:/x\n"), -EINVAL);
+	assert_says("cannot need itself");
+}
+
+/* A device as far as what it needs goes. */
+static struct mgr_device *needs_device(struct mgr *mgr, const char *name, const char *needs)
+{
+	struct mgr_device *dev = calloc(1, sizeof(*dev));
+
+	assert_non_null(dev);
+	mgr_spec_init(&dev->spec, 0);
+	assert_int_equal(mgr_spec_set(&dev->spec, "device", "name", name, error, sizeof(error)), 0);
+	assert_int_equal(mgr_spec_set(&dev->spec, "device", "needs", needs, error, sizeof(error)),
+			 0);
+	au_list_add_tail(&mgr->devices, &dev->node);
+	return dev;
+}
+
+static void needs_lead_nowhere_back(void **state)
+{
+	struct mgr mgr = { 0 };
+	struct mgr_device *a, *d;
+
+	(void)state;
+	au_list_init(&mgr.devices);
+	a = needs_device(&mgr, "a", "b");
+	needs_device(&mgr, "b", "c, e");
+	d = needs_device(&mgr, "d", "a, c");
+	assert_true(mgr_needs(a, AU_CONTAINER(a->node.next, struct mgr_device, node)));
+	assert_false(mgr_needs(a, d));
+	assert_false(mgr_needs(a, a));
+	/* c does not exist yet. */
+	assert_int_equal(parse("[device]\nname = c\naddress = vfio-user:/x\nneeds = f\n"), 0);
+	assert_int_equal(mgr_needs_check(&mgr, &spec, error, sizeof(error)), 0);
+	assert_int_equal(parse("[device]\nname = c\naddress = vfio-user:/x\nneeds = f, d\n"), 0);
+	assert_int_equal(mgr_needs_check(&mgr, &spec, error, sizeof(error)), -EINVAL);
+	assert_says("c needs d");
+	while (!au_list_empty(&mgr.devices))
+		free(AU_CONTAINER(au_list_pop(&mgr.devices), struct mgr_device, node));
+}
+
 static void mistakes_are_told_with_their_line(void **state)
 {
 	static const struct {
@@ -113,6 +198,10 @@ static void mistakes_are_told_with_their_line(void **state)
 		{ "address = virtual\n", ":1:", "before any section" },
 		{ "[devise]\naddress = virtual\n", ":2:", "devise" },
 		{ "[policy]\nidle = soon\n", ":2:", "seconds" },
+		{ "[policy]\npower_idle = soon\n", ":2:", "2s" },
+		{ "[policy]\nsuspend_timeout = 60001\n", ":2:", "60000" },
+		{ "[device]\nneeds = a, B\n", ":2:", "commas" },
+		{ "[device]\nneeds = a b c d e f g h i\n", ":2:", "more than 8" },
 		{ "[policy]\nidle = -1\n", ":2:", "seconds" },
 		{ "[policy]\nidle = 0x10\n", ":2:", "seconds" },
 		{ "[policy]\nidle = 1e9\n", ":2:", "seconds" },
@@ -359,6 +448,9 @@ int main(void)
 		cmocka_unit_test(a_whole_file),
 		cmocka_unit_test(the_file_names_it),
 		cmocka_unit_test(idle_has_decimals),
+		cmocka_unit_test(power_has_units),
+		cmocka_unit_test(needs_are_names),
+		cmocka_unit_test(needs_lead_nowhere_back),
 		cmocka_unit_test(mistakes_are_told_with_their_line),
 		cmocka_unit_test(too_many_parameters),
 		cmocka_unit_test(noise),
