@@ -13,6 +13,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv)
 		{ "block", bench_block },
 		{ "channel", bench_channel },
 		{ "placement", bench_placement },
+		{ "power", bench_power },
 		{ "recovery", bench_recovery },
 	};
 

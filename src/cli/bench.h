@@ -47,6 +47,7 @@ double bench_median(double *values, unsigned int count);
 int bench_block(int argc, char **argv);
 int bench_channel(int argc, char **argv);
 int bench_placement(int argc, char **argv);
+int bench_power(int argc, char **argv);
 int bench_recovery(int argc, char **argv);
 
 #endif

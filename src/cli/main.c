@@ -37,7 +37,8 @@ static const struct cli_command commands[] = {
 	  "info [--json] NAME | read|write [--offset BYTES] [--length BYTES] [--file FILE] NAME",
 	  "a disk: what it is, and its bytes", cmd_block },
 	{ "bench",
-	  "block [OPTIONS] TARGET | channel [--json] | placement [--json] | recovery [--count N] "
+	  "block [OPTIONS] TARGET | channel [--json] | placement [--json] | power [--count N] "
+	  "[--json] NAME | recovery [--count N] "
 	  "[--interval MS] [--json] "
 	  "NAME",
 	  "measure", cmd_bench },

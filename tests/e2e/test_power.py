@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -346,6 +347,23 @@ def test_resume_in_the_middle_of_suspend(managed):
     asked.stderr.close()
     shell.submit(RELEASE)
     assert shell.wait(10)["outstanding"] == 0
+
+
+def test_the_hook_of_systemd_sleep(managed, tmp_path):
+    name = attach(managed)
+    hook = (managed.build / "data/auriga").read_text(encoding="utf-8")
+    assert "/bin/auriga power suspend" in hook and "/bin/auriga power resume" in hook
+    path = tmp_path / "hook"
+    path.write_text(re.sub(r"exec \S+/auriga", f"exec {managed.build}/bin/auriga", hook),
+                    encoding="utf-8")
+    for when, what in (("pre", "suspended"), ("post", "running"), ("nonsense", "running")):
+        subprocess.run(["sh", path, when, "suspend"], check=True, capture_output=True, timeout=20)
+        assert managed.row(name)["state"] == what
+    # Where no manager is, nothing is to be done.
+    managed.stop(managed.managers[-1])
+    done = subprocess.run(["sh", path, "pre", "suspend"], check=True, capture_output=True,
+                          timeout=20)
+    assert not done.stderr
 
 
 # ------------------------------------------------------------------- hardware
