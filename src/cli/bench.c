@@ -10,10 +10,8 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv)
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} benches[] = {
-		{ "block", bench_block },
-		{ "channel", bench_channel },
-		{ "placement", bench_placement },
-		{ "power", bench_power },
+		{ "block", bench_block },	  { "channel", bench_channel },
+		{ "placement", bench_placement }, { "power", bench_power },
 		{ "recovery", bench_recovery },
 	};
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define POWER_CALL_MS	12000 /* for one device: its driver has a time of its own, in its host */
-#define POWER_SYSTEM_MS 60000
+#define POWER_SYSTEM_MS 50000
 #define POWER_OK	200
 
 static void power_answer(struct mgr_call *call, const struct mgr_device *dev)
