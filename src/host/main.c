@@ -133,8 +133,6 @@ void host_notice(void *context, struct au_device *dev, enum auf_notice what, voi
 		host_power_show(host);
 		return;
 	case AUF_GATE_OPEN:
-	case AUF_POWER_D0:
-	case AUF_POWER_D3:
 		return;
 	}
 }
