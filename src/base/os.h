@@ -121,6 +121,8 @@ void au_os_timer_set(int fd, int timeout_ms);
 #if defined(AU_OS_FAKE)
 /** au_fake_advance_ms - let time pass. */
 void au_fake_advance_ms(uint64_t ms);
+/** au_fake_advance_us - the same, more finely. */
+void au_fake_advance_us(uint64_t us);
 /** au_fake_alloc_fail - the @nth allocation from now fails; 0: none does. */
 void au_fake_alloc_fail(unsigned int nth);
 /** au_fake_allocated - allocations that were not freed. */

@@ -64,6 +64,11 @@ void au_fake_advance_ms(uint64_t ms)
 	fake_now_ns += ms * 1000000u;
 }
 
+void au_fake_advance_us(uint64_t us)
+{
+	fake_now_ns += us * 1000u;
+}
+
 void au_fake_alloc_fail(unsigned int nth)
 {
 	fake_fail = nth;
