@@ -38,6 +38,9 @@ static inline uint64_t au_os_ticks(void)
 #define au_os_ticks() au_os_now_ns()
 #endif
 
+/** au_os_thread_ns - processor time that this thread has had. */
+uint64_t au_os_thread_ns(void);
+
 /** au_os_sleep_ms - sleep. */
 void au_os_sleep_ms(uint32_t ms);
 

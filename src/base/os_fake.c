@@ -7,6 +7,7 @@
 
 /* Not 0, so that a time that was never set shows. */
 static _Atomic uint64_t fake_now_ns = 1000000000u;
+static _Atomic uint64_t fake_slept_ns;
 static _Atomic unsigned int fake_fail;
 static _Atomic unsigned int fake_allocated;
 
@@ -21,8 +22,15 @@ uint64_t au_os_ticks(void)
 	return ++fake_now_ns;
 }
 
+/* What was not slept was worked. */
+uint64_t au_os_thread_ns(void)
+{
+	return fake_now_ns - fake_slept_ns;
+}
+
 void au_os_sleep_ms(uint32_t ms)
 {
+	fake_slept_ns += ms * 1000000ull;
 	au_fake_advance_ms(ms);
 }
 
@@ -53,7 +61,7 @@ unsigned int au_os_wait(int set, int timeout_ms, void **tokens)
 	int count = epoll_wait(set, events, AU_OS_EVENTS, timeout_ms < 0 ? -1 : 0);
 
 	if (count <= 0 && timeout_ms > 0)
-		au_fake_advance_ms((uint64_t)timeout_ms);
+		au_os_sleep_ms((uint32_t)timeout_ms);
 	for (int i = 0; i < count; i++)
 		tokens[i] = events[i].data.ptr;
 	return count < 0 ? 0 : (unsigned int)count;

@@ -161,6 +161,7 @@ static const struct auf_class block_class = {
 	.first_op = AU_BLOCK_INFO,
 	.plain_op = AU_BLOCK_READ,
 	.last_op = AU_BLOCK_WRITE,
+	.bytes = true,
 };
 
 /* --------------------------------------------------------------- the driver's */

@@ -59,7 +59,7 @@ void auf_request_cancel(struct auf_request *r, int status)
 	r->word |= REQ_TIMED;
 	if (r->word & REQ_CANCELABLE) {
 		r->word = (r->word & ~REQ_CANCELABLE) | REQ_CANCELED;
-		r->cancel(&r->pub);
+		AUF_CALL(r->handle->unit->dev, CALL_CANCEL, r->cancel(&r->pub));
 	}
 }
 

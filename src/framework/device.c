@@ -169,6 +169,7 @@ int auf_device_create(const struct auf_device_config *config, struct au_device *
 	auf_solo_init(dev);
 	auf_report_init(dev);
 	auf_machine_init(dev);
+	auf_verify_init(dev);
 	auf_power_init(dev, config);
 	auf_presence_init(dev);
 	dev->bus_work.fn = device_bus_work;
@@ -386,6 +387,7 @@ void auf_bus_check(struct au_device *dev)
 
 void au_sleep_ms(struct au_device *dev, uint32_t ms)
 {
+	auf_verify_sleep(dev);
 	if (dev->bus)
 		au_bus_flush(dev->bus);
 	au_os_sleep_ms(ms);
@@ -455,6 +457,16 @@ static bool device_may_log(struct au_device *dev)
 	return false;
 }
 
+void auf_say(struct au_device *dev, enum au_log_level level, const char *line)
+{
+	for (unsigned int i = 0; i < dev->lane_count; i++)
+		if (dev->lanes[i]->recorder && auf_lane_current(dev->lanes[i])) {
+			au_recorder_text(dev->lanes[i]->recorder, i, line);
+			break;
+		}
+	au_logf(level, "%s: %s", dev->name, line);
+}
+
 void au_log(struct au_device *dev, enum au_log_level level, const char *fmt, ...)
 {
 	char line[DEVICE_LOG_LINE];
@@ -465,10 +477,5 @@ void au_log(struct au_device *dev, enum au_log_level level, const char *fmt, ...
 	va_start(args, fmt);
 	vsnprintf(line, sizeof(line), fmt, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
 	va_end(args);
-	for (unsigned int i = 0; i < dev->lane_count; i++)
-		if (dev->lanes[i]->recorder && auf_lane_current(dev->lanes[i])) {
-			au_recorder_text(dev->lanes[i]->recorder, i, line);
-			break;
-		}
-	au_logf(level, "%s: %s", dev->name, line);
+	auf_say(dev, level, line);
 }

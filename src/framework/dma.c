@@ -122,6 +122,7 @@ void auf_dma_unmap(struct au_device *dev, uint64_t iova)
 struct dma_block {
 	struct au_list node;
 	uint64_t offset, size;
+	uint32_t period; /* for the verifier */
 };
 
 int au_dma_alloc(struct au_device *dev, uint64_t size, uint64_t align, struct au_dma *dma)
@@ -155,6 +156,7 @@ int au_dma_alloc(struct au_device *dev, uint64_t size, uint64_t align, struct au
 		return -AU_ENOMEM;
 	block->offset = at;
 	block->size = size;
+	block->period = dev->verifier.period;
 	au_list_add_head(behind, &block->node);
 	memset(dev->dma.arena + at, 0, size);
 	*dma = (struct au_dma){ dev->dma.arena + at, dev->dma.arena_iova + at, size };
@@ -227,6 +229,15 @@ int auf_dma_arena(struct au_device *dev)
 {
 	return auf_dma_map(dev, dev->dma.arena_fd, dev->dma.arena, dev->dma.arena_size,
 			   &dev->dma.arena_iova);
+}
+
+unsigned int auf_dma_periods(const struct au_device *dev)
+{
+	uint64_t mask = 0;
+
+	au_list_for_each (node, &dev->dma.blocks)
+		mask |= auf_period(AU_CONTAINER(node, struct dma_block, node)->period);
+	return auf_periods(mask);
 }
 
 /* What the driver did not give back. */

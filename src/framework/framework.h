@@ -419,6 +419,7 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
  * @last_op: operations above it are refused; 0: none are.
  * @keeps_up: a handle keeps the device in D0, unless it is quiet: something may come that nobody
  *	asked for.
+ * @bytes: a result is a number of bytes, at most those of the request.
  */
 struct auf_class {
 	const char *name;
@@ -434,6 +435,7 @@ struct auf_class {
 	uint16_t plain_op;
 	uint16_t last_op;
 	bool keeps_up;
+	bool bytes;
 };
 
 #define AUF_OPEN_FIRST	   1u /* no other handle is open */

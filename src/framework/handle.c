@@ -19,7 +19,9 @@ static int handle_alloc(struct auf_handle *handle, struct au_device *dev)
 
 	handle->slots = auf_alloc(dev, handle->depth * sizeof(struct auf_request *));
 	handle->requests = auf_alloc(dev, count * sizeof(*handle->requests));
-	if (!handle->slots || !handle->requests)
+	if (verify)
+		handle->copies = auf_alloc(dev, count * sizeof(*handle->copies));
+	if (!handle->slots || !handle->requests || (verify && !handle->copies))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		struct auf_request *r = &handle->requests[i];
@@ -41,6 +43,7 @@ static void handle_free(struct auf_handle *handle)
 {
 	if (handle->late)
 		auf_inject_handle_free(handle);
+	au_os_free(handle->copies);
 	au_os_free(handle->requests);
 	au_os_free(handle->slots);
 	au_os_free(handle);

@@ -230,9 +230,10 @@ struct auf_handle {
 	bool keeps_up; /* it keeps its device in D0 */
 	void (*closed)(void *context);
 	void *closed_context;
-	struct au_device *shared; /* its device, if that has several lanes */
-	struct auf_work settle;	  /* on lane 0 of that */
-	struct auf_late *late;	  /* completions that are injected to be late */
+	struct au_device *shared;  /* its device, if that has several lanes */
+	struct auf_work settle;	   /* on lane 0 of that */
+	struct au_request *copies; /* verifier: of its requests, as they were delivered */
+	struct auf_late *late;	   /* completions that are injected to be late */
 };
 
 /** auf_handle_settle - finish closing when nothing is outstanding any more. */
@@ -530,6 +531,8 @@ struct auf_dma {
 struct au_irq {
 	struct au_device *dev;
 	struct au_irq_config config;
+	bool (*isr)(struct au_irq *irq); /* verifier: the driver's own */
+	void (*dpc)(struct au_irq *irq);
 	bool pending; /* the dpc is to run */
 	bool in_dpc;
 	struct au_lane *lane;
@@ -629,6 +632,12 @@ struct au_device {
 	bool asleep;	 /* power-managed queues do not deliver */
 	bool verify;
 	struct auf_inject *inject; /* faults; NULL: none */
+	struct {
+		struct au_driver driver;     /* the driver's own, behind the verifier's */
+		uint32_t period;	     /* how often d0_entry() was called */
+		_Atomic uint64_t told;	     /* rules that were broken, 1 << enum auf_rule */
+		_Atomic uintptr_t surprised; /* a thread is in surprise_removed() */
+	} verifier;
 	bool timers_open;
 	struct au_lane *lanes[AU_LANES_MAX]; /* from lane 0 on */
 	unsigned int lane_count;
@@ -686,6 +695,8 @@ struct au_device {
 	} log;
 };
 
+/** auf_say - a line that is logged whatever else there is: au_log() has limits. */
+void auf_say(struct au_device *dev, enum au_log_level level, const char *line);
 /** auf_notify - tell whoever runs the device. */
 void auf_notify(struct au_device *dev, enum auf_notice what, void *object);
 /** auf_device_open_queues - the machine: let queues deliver, if the gate is open. */
@@ -902,7 +913,27 @@ static inline void auf_lane_delay(struct au_lane *lane)
 	X(stop_unanswered, "stop-unanswered",                                                   \
 	  "what the driver owns is completed or acknowledged when the device leaves D0")        \
 	X(power_reference, "power-reference",                                                   \
-	  "au_device_resume_idle() follows au_device_stop_idle() with its tag; none is left")
+	  "au_device_resume_idle() follows au_device_stop_idle() with its tag; none is left")   \
+	X(delivery_outside, "delivery-outside-d0",                                              \
+	  "requests are delivered in D0 only, but for queues that are always on")               \
+	X(request_changed, "request-changed", "a request is only read, but for driver[]")       \
+	X(completion_long, "completion-too-long",                                               \
+	  "a result is no more bytes than the request has")                                     \
+	X(completion_status, "completion-status", "a status is 0 or a negative error")          \
+	X(callback_time, "callback-time",                                                       \
+	  "a callback takes no more of the processor's time than its kind may")                 \
+	X(sleep, "sleep-in-callback",                                                           \
+	  "au_sleep_ms() is for prepare(), d0_entry(), d0_exit() and release()")                \
+	X(register_d0, "register-outside-d0",                                                   \
+	  "registers are touched from d0_entry() to d0_exit() only")                            \
+	X(irq_after_disable, "interrupt-after-disable",                                         \
+	  "an interrupt is served, and kicked, between d0_entry() and d0_exit() only")          \
+	X(surprise_work, "work-in-surprise-removed",                                            \
+	  "surprise_removed() only sets flags and wakes waiters")                               \
+	X(object_leaked, "object-leaked",                                                       \
+	  "not each d0_entry() makes timers, work items or windows")                            \
+	X(dma_mapped, "dma-mapped-at-release",                                                  \
+	  "what each d0_entry() takes with au_dma_alloc() each d0_exit() frees")
 
 enum auf_rule {
 #define AUF_RULE_ENUM(name, text, help) RULE_##name,
@@ -914,5 +945,80 @@ enum auf_rule {
 /** auf_violation - the driver broke a rule: one line that names it; with the verifier on, then
  * auf_verify_action(). @r may be NULL. */
 void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_request *r);
+
+/* Under the verifier: what stands before the driver. */
+
+enum auf_call {
+	CALL_PREPARE,
+	CALL_RELEASE,
+	CALL_D0_ENTRY,
+	CALL_D0_EXIT,
+	CALL_IO_START,
+	CALL_IO_STOP,
+	CALL_SURPRISE,
+	CALL_REPORT,
+	CALL_ISR,
+	CALL_DPC,
+	CALL_DELIVER,
+	CALL_CANCEL,
+	CALL_STOP,
+	CALL_RESUME,
+	CALL_TIMER,
+	CALL_WORK,
+	CALL_POLL,
+	CALL_COUNT
+};
+
+/* What was made after so many different calls of d0_entry() is made by each. */
+#define VERIFY_PERIODS	 3u
+#define VERIFY_ERROR_MAX 4095
+
+/** auf_verify_init - put it before the driver's callbacks, if it is on. */
+void auf_verify_init(struct au_device *dev);
+/** auf_verify_irq - before an interrupt's. */
+void auf_verify_irq(struct au_irq *irq);
+/** auf_verify_kick - the driver asks for its dpc(). Return: whether that is allowed now. */
+bool auf_verify_kick(const struct au_irq *irq);
+/** auf_verify_begin - a callback is about to be called. */
+uint64_t auf_verify_begin(const struct au_device *dev);
+/** auf_verify_end - it has returned: what it took. */
+void auf_verify_end(struct au_device *dev, enum auf_call call, uint64_t began);
+/** AUF_CALL - call the driver, somewhere where things are slow anyway. */
+#define AUF_CALL(dev, kind, call)                                                         \
+	do {                                                                              \
+		struct au_device *called = (dev);                                         \
+		uint64_t began = unlikely(called->verify) ? auf_verify_begin(called) : 0; \
+		call;                                                                     \
+		if (unlikely(began))                                                      \
+			auf_verify_end(called, kind, began);                              \
+	} while (0)
+/** auf_verify_deliver - a queue's deliver(). */
+void auf_verify_deliver(struct au_queue *queue, struct au_request *req);
+/** auf_verify_delivered - a request has become the driver's, and is about to be delivered. */
+void auf_verify_delivered(struct au_queue *queue, struct auf_request *r);
+/** auf_verify_completed - its owner completes it: what it says is put right. */
+void auf_verify_completed(struct auf_request *r, int *status, uint32_t *result);
+/** auf_verify_surprise - something is done that surprise_removed() must not do. */
+void auf_verify_surprise(struct au_device *dev);
+/** auf_verify_regs - a register is touched. Return: whether that is allowed now. */
+bool auf_verify_regs(struct au_device *dev);
+/** auf_verify_sleep - the driver sleeps. Also without the verifier. */
+void auf_verify_sleep(struct au_device *dev);
+/** auf_periods - after how many different calls of d0_entry() something was made; @mask from 0. */
+static inline unsigned int auf_periods(uint64_t mask)
+{
+	return (unsigned int)__builtin_popcountll(mask);
+}
+/** auf_period - for such a mask; nothing for what prepare() has made. */
+static inline uint64_t auf_period(uint32_t period)
+{
+	return period ? 1ull << (period % 64) : 0;
+}
+/** auf_dma_periods - of the driver's blocks. */
+unsigned int auf_dma_periods(const struct au_device *dev);
+/** auf_timers_periods - of timers and work items. */
+unsigned int auf_timers_periods(const struct au_device *dev);
+/** auf_regs_periods - of windows. */
+unsigned int auf_regs_periods(const struct au_device *dev);
 
 #endif

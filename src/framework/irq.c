@@ -90,6 +90,8 @@ int au_irq_create(struct au_device *dev, const struct au_irq_config *given, stru
 	irq->lane = config.lane ? config.lane : dev->lane;
 	irq->kick.fn = irq_kicked;
 	irq->source.fd = -1;
+	if (unlikely(dev->verify))
+		auf_verify_irq(irq);
 	au_list_add_tail(&dev->irqs, &irq->node);
 	*out = irq;
 	return 0;
@@ -102,6 +104,8 @@ void *au_irq_context(const struct au_irq *irq)
 
 void au_irq_kick(struct au_irq *irq)
 {
+	if (unlikely(irq->dev->verify) && !auf_verify_kick(irq))
+		return;
 	irq->pending = true;
 	if (!irq->in_dpc && !irq->lane->in_isr)
 		auf_lane_post(irq->lane, &irq->kick);

@@ -7,6 +7,7 @@
 struct au_poller {
 	struct auf_source source;
 	struct au_poller_config config;
+	struct au_device *dev;
 	struct au_lane *lane;
 	struct au_list node;
 };
@@ -16,6 +17,15 @@ static unsigned int poller_poll(struct auf_source *source, unsigned int budget)
 	struct au_poller *poller = AU_CONTAINER(source, struct au_poller, source);
 
 	return poller->config.poll(poller->config.context);
+}
+
+static unsigned int poller_poll_verified(struct auf_source *source, unsigned int budget)
+{
+	struct au_poller *poller = AU_CONTAINER(source, struct au_poller, source);
+	unsigned int done = 0;
+
+	AUF_CALL(poller->dev, CALL_POLL, done = poller->config.poll(poller->config.context));
+	return done;
 }
 
 static bool poller_idle(struct auf_source *source)
@@ -50,7 +60,8 @@ int au_poller_create(struct au_device *dev, const struct au_poller_config *given
 	poller->config = config;
 	poller->lane = config.lane ? config.lane : dev->lane;
 	poller->source.fd = -1;
-	poller->source.poll = poller_poll;
+	poller->dev = dev;
+	poller->source.poll = dev->verify ? poller_poll_verified : poller_poll;
 	poller->source.arm = config.idle ? poller_idle : NULL;
 	au_list_add_tail(&dev->pollers, &poller->node);
 	*out = poller;

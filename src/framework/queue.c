@@ -44,6 +44,8 @@ static void queue_own(struct au_queue *queue, struct auf_request *r)
 		      r->word & REQ_SOLO ? AUF_OWNED | AUF_SOLO : AUF_OWNED);
 	if (queue->special & QUEUE_LISTS)
 		auf_stop_listed(queue, r);
+	if (unlikely(r->word & REQ_VERIFIED))
+		auf_verify_delivered(queue, r);
 }
 
 /* What waits is to be delivered, and only D0 is missing. */
@@ -172,6 +174,7 @@ int au_queue_set_state(struct au_queue *queue, enum au_queue_state state)
 
 	if ((unsigned int)state > AU_QUEUE_PURGED)
 		return -AU_EINVAL;
+	auf_verify_surprise(queue->dev);
 	if (queue->special & QUEUE_SETTLE)
 		return -AU_EBUSY;
 	if (state == AU_QUEUE_DRAINING && queue->state == AU_QUEUE_STOPPED)
@@ -213,7 +216,8 @@ static struct au_queue *queue_new(struct au_unit *unit, const struct au_queue_co
 	if (config->contexts)
 		queue->config.context = config->contexts[lane];
 	queue->config.contexts = NULL;
-	queue->deliver = config->deliver;
+	queue->deliver =
+		unit->dev->verify && config->deliver ? auf_verify_deliver : config->deliver;
 	queue->unit = unit;
 	queue->dev = unit->dev;
 	queue->lane = unit->dev->lanes[lane];

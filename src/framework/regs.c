@@ -14,6 +14,7 @@ struct auf_regs {
 	struct au_device *dev;
 	unsigned int region;
 	uint64_t offset; /* of the window in its region */
+	uint32_t period; /* for the verifier */
 	struct au_list node;
 };
 
@@ -27,12 +28,13 @@ static uint64_t regs_ones(uint32_t width)
 	return width >= 8 ? UINT64_MAX : (1ull << (8 * width)) - 1;
 }
 
-/* Whether an access is one that the window has; otherwise the driver's rule is named. */
+/* Whether an access is one that the window has, and at its time; otherwise the driver's rule is
+ * named. */
 static bool regs_inside(struct auf_regs *regs, uint64_t offset, uint32_t width)
 {
 	if ((width == 1 || width == 2 || width == 4 || width == 8) && offset <= regs->pub.size &&
 	    width <= regs->pub.size - offset)
-		return true;
+		return likely(!regs->dev->verify) || auf_verify_regs(regs->dev);
 	auf_violation(regs->dev, RULE_register_outside, NULL);
 	return false;
 }
@@ -44,12 +46,14 @@ static int regs_new(struct au_device *dev, unsigned int region, volatile void *b
 
 	if (!regs)
 		return -AU_ENOMEM;
-	regs->pub.base = size >= REGS_BASE_MIN ? base : NULL;
+	/* Under the verifier all accesses come by. */
+	regs->pub.base = size >= REGS_BASE_MIN && !dev->verify ? base : NULL;
 	regs->pub.size = size;
 	regs->mapped = base;
 	regs->dev = dev;
 	regs->region = region;
 	regs->offset = offset;
+	regs->period = dev->verifier.period;
 	au_list_add_tail(&dev->regs, &regs->node);
 	*out = &regs->pub;
 	return 0;
@@ -228,6 +232,15 @@ uint32_t au_pci_read32(struct au_device *dev, uint32_t offset)
 uint32_t au_pci_find_capability(struct au_device *dev, uint8_t id)
 {
 	return dev->bus ? au_pci_capability(dev->bus, id) : 0;
+}
+
+unsigned int auf_regs_periods(const struct au_device *dev)
+{
+	uint64_t mask = 0;
+
+	au_list_for_each (node, &dev->regs)
+		mask |= auf_period(AU_CONTAINER(node, struct auf_regs, node)->period);
+	return auf_periods(mask);
 }
 
 void auf_regs_free(struct au_device *dev)

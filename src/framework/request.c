@@ -103,6 +103,8 @@ request_complete_odd(struct auf_request *r, int status, uint32_t result, uint16_
 		auf_violation(r->handle->unit->dev, RULE_completion_cancelable, r);
 		r->word &= ~REQ_CANCELABLE;
 	}
+	if (r->word & REQ_VERIFIED)
+		auf_verify_completed(r, &status, &result);
 	request_finish_slow(r, status, result, device_status);
 }
 

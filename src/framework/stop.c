@@ -50,7 +50,7 @@ static void stop_ask_queue(struct au_queue *queue, enum au_stop why)
 			queue->kept_count--;
 		r->word = (r->word & ~REQ_KEPT) | REQ_ASKED;
 		au_list_add_tail(&queue->asked, node);
-		queue->config.stop(queue, &r->pub, why);
+		AUF_CALL(queue->dev, CALL_STOP, queue->config.stop(queue, &r->pub, why));
 	}
 }
 
@@ -79,7 +79,7 @@ static void stop_resume_queue(struct au_queue *queue)
 		r->word &= ~REQ_KEPT;
 		au_list_add_tail(&queue->mine, node);
 		if (queue->config.resume)
-			queue->config.resume(queue, &r->pub);
+			AUF_CALL(queue->dev, CALL_RESUME, queue->config.resume(queue, &r->pub));
 	}
 }
 

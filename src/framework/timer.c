@@ -9,6 +9,7 @@ struct au_timer {
 	void (*fn)(struct au_timer *timer, void *context);
 	void *context;
 	uint32_t period_ms; /* 0: once */
+	uint32_t period;    /* for the verifier */
 	struct au_list node;
 };
 
@@ -17,6 +18,7 @@ struct au_work {
 	struct au_device *dev;
 	void (*fn)(struct au_work *work, void *context);
 	void *context;
+	uint32_t period; /* for the verifier */
 	struct au_list node;
 };
 
@@ -26,7 +28,7 @@ static void timer_due(struct auf_timeout *timeout)
 
 	if (timer->period_ms)
 		auf_timeout_set(timer->lane, timeout, timer->period_ms);
-	timer->fn(timer, timer->context);
+	AUF_CALL(timer->dev, CALL_TIMER, timer->fn(timer, timer->context));
 }
 
 int au_timer_create_on(struct au_lane *lane, struct au_device *dev,
@@ -45,6 +47,7 @@ int au_timer_create_on(struct au_lane *lane, struct au_device *dev,
 	timer->lane = lane;
 	timer->fn = fn;
 	timer->context = context;
+	timer->period = dev->verifier.period;
 	au_list_add_tail(&dev->timers, &timer->node);
 	*out = timer;
 	return 0;
@@ -60,6 +63,9 @@ void au_timer_start(struct au_timer *timer, uint32_t ms, bool periodic)
 {
 	if (!timer->dev->timers_open)
 		return;
+	if (unlikely(timer->dev->verify) && auf_device_apart(timer->dev) &&
+	    !auf_lane_current(timer->lane))
+		auf_violation(timer->dev, RULE_wrong_lane, NULL);
 	timer->period_ms = periodic ? (ms ? ms : 1) : 0;
 	auf_timeout_set(timer->lane, &timer->timeout, ms);
 }
@@ -74,7 +80,7 @@ static void work_run(struct auf_work *work)
 	struct au_work *w = AU_CONTAINER(work, struct au_work, work);
 
 	if (w->dev->timers_open)
-		w->fn(w, w->context);
+		AUF_CALL(w->dev, CALL_WORK, w->fn(w, w->context));
 }
 
 int au_work_create(struct au_device *dev, void (*fn)(struct au_work *work, void *context),
@@ -91,6 +97,7 @@ int au_work_create(struct au_device *dev, void (*fn)(struct au_work *work, void 
 	work->dev = dev;
 	work->fn = fn;
 	work->context = context;
+	work->period = dev->verifier.period;
 	au_list_add_tail(&dev->works, &work->node);
 	*out = work;
 	return 0;
@@ -99,6 +106,17 @@ int au_work_create(struct au_device *dev, void (*fn)(struct au_work *work, void 
 void au_work_queue(struct au_work *work)
 {
 	auf_lane_post(work->dev->lane, &work->work);
+}
+
+unsigned int auf_timers_periods(const struct au_device *dev)
+{
+	uint64_t timers = 0, works = 0;
+
+	au_list_for_each (node, &dev->timers)
+		timers |= auf_period(AU_CONTAINER(node, struct au_timer, node)->period);
+	au_list_for_each (node, &dev->works)
+		works |= auf_period(AU_CONTAINER(node, struct au_work, node)->period);
+	return auf_periods(timers | works);
 }
 
 void auf_timers_stop(struct au_device *dev)

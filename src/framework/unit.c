@@ -89,6 +89,7 @@ void au_unit_remove(struct au_unit *unit)
 
 	if (unit->removed)
 		return;
+	auf_verify_surprise(dev);
 	auf_device_hold(dev);
 	unit->removed = true;
 	auf_unit_refresh(unit);

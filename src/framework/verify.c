@@ -5,7 +5,10 @@
 
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+_Static_assert(RULE_COUNT <= 64, "a bit for each");
 
 static const struct {
 	const char *name, *text;
@@ -35,6 +38,7 @@ void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_r
 {
 	const char *name = verify_rules[rule].name, *text = verify_rules[rule].text;
 	struct au_lane *lane = dev ? dev->lane : NULL;
+	char which[48] = "", line[256];
 
 	if (!dev) {
 		au_logf(AU_LOG_ERROR, "rule %s broken: %s", name, text);
@@ -44,11 +48,13 @@ void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_r
 		lane = r->handle->lane;
 	au_trace_text(lane->recorder, lane->index, violation, r ? r->slot : 0, name);
 	if (r)
-		au_log(dev, AU_LOG_ERROR,
-		       "rule %s broken by the driver: %s (request %u, operation %u)", name, text,
-		       r->slot, r->pub.op);
+		snprintf(which, sizeof(which), " (request %u, operation %u)", r->slot, r->pub.op);
+	snprintf(line, sizeof(line), "rule %s broken by the driver: %s%s", name, text, which);
+	/* Each is told, however much the driver has to say; again and again within limits. */
+	if (atomic_fetch_or(&dev->verifier.told, 1ull << rule) & (1ull << rule))
+		au_log(dev, AU_LOG_ERROR, "%s", line);
 	else
-		au_log(dev, AU_LOG_ERROR, "rule %s broken by the driver: %s", name, text);
+		auf_say(dev, AU_LOG_ERROR, line);
 	if (dev->verify)
 		auf_verify_action(dev, name);
 }

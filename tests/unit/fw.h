@@ -66,6 +66,7 @@ struct fw {
 	void (*prepare)(struct au_device *dev);
 	void (*deliver)(struct au_queue *queue, struct au_request *req);
 	void (*on_done)(uint64_t tag);
+	void (*on_callback)(struct au_device *dev, const char *name);
 };
 
 static struct fw fw;
@@ -91,6 +92,8 @@ static inline void fw_note(const char *fmt, ...)
 static inline int fw_callback(struct au_device *dev, const char *name)
 {
 	fw_note("%s", name);
+	if (fw.on_callback)
+		fw.on_callback(dev, name);
 	if (fw.surprise && strcmp(fw.surprise, name) == 0)
 		au_device_gone(dev);
 	return fw.fail && strcmp(fw.fail, name) == 0 ? -AU_EIO : 0;
@@ -216,6 +219,8 @@ static inline void fw_io_stop(struct au_device *dev)
 static inline void fw_surprise_removed(struct au_device *dev)
 {
 	fw_note("surprise_removed");
+	if (fw.on_callback)
+		fw.on_callback(dev, "surprise_removed");
 }
 
 static const struct au_driver fw_driver = {

@@ -2,6 +2,8 @@
 /* A device with several lanes, polled by hand, one after the other. */
 #include "fw.h"
 
+#include "framework/internal.h"
+
 #define LANES 3u
 
 static struct au_lane *lanes[LANES];
@@ -474,6 +476,48 @@ static void test_suspect_canceled(void **state)
 	down();
 }
 
+static void many_verified(struct auf_device_config *config)
+{
+	many(config);
+	config->verify = true;
+}
+
+static void no_timer(struct au_timer *t, void *c)
+{
+}
+
+/* As if the caller were the second lane's thread, and the third lane another's. */
+static void elsewhere(bool on)
+{
+	lanes[0]->runner = lanes[2]->runner = on ? AUF_RUNNER_THREAD : AUF_RUNNER_APP;
+	atomic_store(&lanes[0]->thread_id, au_os_thread_self() + 1);
+	atomic_store(&lanes[2]->thread_id, au_os_thread_self() + 2);
+}
+
+static void test_wrong_lane(void **state)
+{
+	struct au_timer *late;
+
+	up(many_verified);
+	assert_int_equal(au_timer_create_on(lanes[2], fw.dev, no_timer, NULL, &late), 0);
+	send(1, 1);
+	send(2, 2);
+	elsewhere(true);
+	fw_complete_oldest();
+	assert_int_equal(fw.rules, 0);
+	fw_complete_oldest();
+	assert_int_equal(fw.rules, 1);
+	assert_string_equal(fw.rule, "wrong-lane");
+	au_timer_start(late, 1, false);
+	assert_int_equal(fw.rules, 2);
+	au_device_park(fw.dev);
+	assert_int_equal(fw.rules, 3);
+	assert_string_equal(fw.rule, "wrong-lane");
+	elsewhere(false);
+	au_timer_stop(late);
+	down();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -492,6 +536,7 @@ int main(void)
 		cmocka_unit_test_setup(test_suspect, setup),
 		cmocka_unit_test_setup(test_suspect_slow, setup),
 		cmocka_unit_test_setup(test_suspect_canceled, setup),
+		cmocka_unit_test_setup(test_wrong_lane, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

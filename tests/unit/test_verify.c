@@ -2,6 +2,10 @@
 /* The verifier: each rule, broken once, is named; and without it nothing worse comes of it. */
 #include "fw.h"
 
+#include <limits.h>
+
+#include "auriga/block.h"
+
 static bool verified;
 
 static void verify(struct auf_device_config *config)
@@ -254,6 +258,85 @@ static void test_request_leaked(void **state)
 	each(request_leaked);
 }
 
+static void test_request_changed(void **state)
+{
+	verified = true;
+	fw_up(verify);
+	fw_send(1);
+	fw.held[0]->driver[0] = &fw; /* that is what it is for */
+	fw_complete_oldest();
+	assert_int_equal(fw.rules, 0);
+	fw_send(2);
+	fw.held[0]->length--;
+	fw_complete_oldest();
+	broken("request-changed");
+	fw_send(3);
+	fw.held[0]->arg[1]++;
+	fw_complete_oldest();
+	broken("request-changed");
+	assert_int_equal(fw.done_count, 3);
+	fw_down();
+}
+
+static void test_completion_status(void **state)
+{
+	static const int wrong[] = { 1, 4096, INT_MAX, -4096, INT_MIN };
+
+	verified = true;
+	fw_up(verify);
+	for (unsigned int i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		fw_send(i);
+		fw.held_count = 0;
+		au_request_complete(fw.held[0], wrong[i], 0);
+		broken("completion-status");
+		fw_expect_done(i, i, -EIO);
+	}
+	fw_down();
+}
+
+static struct au_block *disk;
+
+static void with_disk(struct au_device *dev)
+{
+	const struct au_block_config config = { AU_HEAD(struct au_block_config),
+						.deliver = fw_deliver, .depth = 4, .bytes = 1 << 20,
+						.block_size = 512 };
+
+	assert_int_equal(au_block_add(dev, &config, &disk), 0);
+}
+
+/* Of a unit whose results are numbers of bytes; of a raw unit they are what its driver likes. */
+static void test_completion_too_long(void **state)
+{
+	static char data[512];
+	struct auf_submit read = { .op = AU_BLOCK_READ,
+				   .length = sizeof(data),
+				   .data = data,
+				   .tag = 1,
+				   .progress = &fw.progress[1] };
+	const struct auf_handle_config config = { .depth = FW_DEPTH, .complete = fw_complete };
+	struct auf_handle *handle;
+
+	verified = true;
+	fw.prepare = with_disk;
+	fw_up(verify);
+	assert_int_equal(auf_handle_open(au_block_unit(disk), &config, &handle), 0);
+	assert_int_equal(auf_submit(handle, 1, &read), 0);
+	au_request_complete(fw.held[0], 0, 512);
+	assert_int_equal(fw.rules, 0);
+	assert_int_equal(auf_submit(handle, 1, &read), 0);
+	au_request_complete(fw.held[1], 0, 513);
+	broken("completion-too-long");
+	fw_expect_done(1, 1, 0);
+	assert_int_equal(fw.done[1].result, 512);
+	fw.held_count = 0;
+	fw_send(2);
+	au_request_complete(fw.held[0], 0, UINT32_MAX);
+	assert_int_equal(fw.done[2].result, UINT32_MAX);
+	auf_handle_close(handle, NULL, NULL);
+	fw_down();
+}
+
 /* Everything in order under the verifier: not a word. */
 static void test_clean(void **state)
 {
@@ -303,6 +386,9 @@ int main(void)
 		cmocka_unit_test_setup(test_poll_while_cancelable, setup),
 		cmocka_unit_test_setup(test_foreign_queue, setup),
 		cmocka_unit_test_setup(test_request_leaked, setup),
+		cmocka_unit_test_setup(test_request_changed, setup),
+		cmocka_unit_test_setup(test_completion_status, setup),
+		cmocka_unit_test_setup(test_completion_too_long, setup),
 		cmocka_unit_test_setup(test_clean, setup),
 		cmocka_unit_test_setup(test_names, setup),
 	};
