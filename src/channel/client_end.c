@@ -298,18 +298,21 @@ static unsigned int chan_reap(struct au_chan *c, unsigned int max)
 			continue;
 		}
 		s = &c->slots[slot];
+		AU_FAILPOINT_HOT(reap_taken);
 		io = s->io;
 		io->status = -(int)done.err;
 		io->result = done.result;
 		io->device_status = done.status;
 		if (AU_RING_UNLIKELY(io->length != 0))
 			chan_copy_out(c, io, s);
+		AU_FAILPOINT_HOT(reap_copied);
 		if (AU_RING_UNLIKELY(s->state != 0))
 			chan_reset_slot(c, s);
 		chan_free_slot(c, s);
 		chan_done(c, io);
 	}
 	au_ring_release(&c->complete);
+	AU_FAILPOINT_HOT(reap_released);
 	c->stats.stale += stale;
 	return popped - stale;
 }
@@ -406,6 +409,7 @@ static int chan_tell(struct au_chan *c, uint32_t kind, uint64_t handle)
 	e->kind = kind;
 	e->generation = c->generation;
 	au_ring64_publish(&c->control, e);
+	AU_FAILPOINT(cancel_told);
 	return 0;
 }
 
@@ -626,8 +630,11 @@ void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
 	 */
 	chan->late += chan_reap(chan, chan->layout.entries);
 	chan_take_last_events(chan);
+	AU_FAILPOINT(attach_reaped);
 	count = chan_sort_out(chan, link->fault, list);
+	AU_FAILPOINT(attach_sorted);
 	chan_open_rings(chan, link);
+	AU_FAILPOINT(attach_opened);
 	chan->cancels = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		if (list[i]->state & AU_SLOT_CANCEL) {
@@ -643,11 +650,14 @@ void au_chan_attach(struct au_chan *chan, const struct au_chan_link *link)
 		}
 		if (!chan_send_again(chan, list[i], now_ms))
 			return;
+		AU_FAILPOINT(attach_sent);
 	}
 	if (!replayed && !first)
 		chan_tell(chan, AU_WIRE_REPLAYED, 0);
+	AU_FAILPOINT(attach_told);
 	chan_flush_control(chan);
 	au_chan_flush(chan);
+	AU_FAILPOINT(attach_flushed);
 }
 
 void au_chan_fail(struct au_chan *chan, int status)

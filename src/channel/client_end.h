@@ -233,8 +233,10 @@ static inline void au_chan_flush(struct au_chan *c)
 {
 	if (AU_RING_UNLIKELY(c->cancels != 0))
 		au_chan_tell_cancels(c);
-	if (au_ring_flush(&c->submit))
+	if (au_ring_flush(&c->submit)) {
+		AU_FAILPOINT_HOT(submit_flushed);
 		au_doorbell_ring(c->doorbell);
+	}
 }
 
 /*
@@ -253,7 +255,9 @@ static inline void au_chan_send_(struct au_chan *c, const struct au_chan_slot *s
 	memcpy(&e->op, &what, sizeof(what));
 	memcpy(&e->timeout_ms, &when, sizeof(when));
 	memcpy(&e->started, &past, sizeof(past));
+	AU_FAILPOINT_HOT(submit_filled);
 	au_ring64_publish(&c->submit, e);
+	AU_FAILPOINT_HOT(submit_published);
 }
 
 /* Give the next free slot to a request. */

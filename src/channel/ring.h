@@ -44,6 +44,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/failpoint.h"
+
 #define AU_RING_LINE	    64u
 
 /* The most entries of one ring. Bounds what a handshake can ask for; the algorithm needs < 2^31. */
@@ -496,6 +498,7 @@ static inline void au_ring16_put(struct au_ring_producer *p, uint64_t handle, ui
 	if (AU_RING_UNLIKELY((err | status) != 0))
 		word |= (uint64_t)(err & AU_RING_ERR_MASK) << 32 | (uint64_t)status << 48;
 	__atomic_store_n(&slot->handle, handle, __ATOMIC_RELAXED);
+	AU_FAILPOINT_HOT(complete_half);
 	__atomic_store_n(&slot->word, word | p->phase, __ATOMIC_RELEASE);
 	p->tail = tail + 1;
 }

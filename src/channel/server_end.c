@@ -108,6 +108,7 @@ void au_chan_gate_skip(struct au_chan_gate *gate)
 void au_chan_gate_open(struct au_chan_gate *gate)
 {
 	gate->closed = false;
+	AU_FAILPOINT(gate_open);
 }
 
 static bool server_gate_closed(const struct au_chan_server *s)
@@ -121,6 +122,7 @@ static void server_replayed(struct au_chan_server *s)
 	bool awaited = s->awaited;
 
 	s->replaying = s->awaited = false;
+	AU_FAILPOINT(replay_all);
 	if (awaited)
 		gate_one_less(s->config.gate);
 }
@@ -134,6 +136,10 @@ static void server_set_idle(struct au_chan_server *s, bool idle)
 	s->idle = idle;
 	if (s->config.busy)
 		atomic_fetch_add_explicit(s->config.busy, idle ? -1 : 1, memory_order_relaxed);
+	if (idle)
+		AU_FAILPOINT(busy_cleared);
+	else
+		AU_FAILPOINT(busy_set);
 }
 
 /* At leisure, for it is looked at only if this host dies. */
@@ -170,11 +176,13 @@ void au_chan_server_close(struct au_chan_server *server)
 {
 	struct au_chan_gate *gate = server->awaited ? server->config.gate : NULL;
 
+	AU_FAILPOINT(close_begin);
 	auf_lane_remove(server->config.lane, &server->source);
 	/* What is muted has requests that will be replayed elsewhere. */
 	if (!server->muted)
 		server_set_idle(server, true);
 	server_mute(server);
+	AU_FAILPOINT(close_muted);
 	server->replaying = server->awaited = false;
 	auf_handle_close(server->handle, server_free, server);
 	if (gate)
@@ -216,11 +224,13 @@ static void server_complete(struct auf_handle *handle, int status, uint32_t resu
 {
 	struct au_chan_server *s = auf_handle_context(handle);
 
+	AU_FAILPOINT_HOT(complete_begin);
 	/* It has no room as far as is known, or is muted. */
 	if (AU_RING_UNLIKELY(s->complete.tail == s->complete.limit))
 		server_complete_slowly(s, status, result, device_status, tag);
 	else
 		au_ring16_put(&s->complete, tag, result, (uint16_t)-status, device_status);
+	AU_FAILPOINT_HOT(complete_put);
 }
 
 static bool server_push_event(struct au_chan_server *s, const struct au_event *event)
@@ -240,6 +250,7 @@ static bool server_push_event(struct au_chan_server *s, const struct au_event *e
 	e->arg[1] = event->arg[1];
 	e->generation = s->generation;
 	au_ring64_publish(&s->event, e);
+	AU_FAILPOINT(event_put);
 	return true;
 }
 
@@ -282,8 +293,10 @@ static inline void server_flush(struct au_chan_server *s)
 	if (AU_RING_UNLIKELY(!au_event_queue_empty(&s->events)))
 		server_push_events(s);
 	wake |= au_ring_flush(&s->event);
-	if (AU_RING_UNLIKELY(wake))
+	if (AU_RING_UNLIKELY(wake)) {
+		AU_FAILPOINT_HOT(complete_flushed);
 		au_doorbell_ring(s->source.fd);
+	}
 }
 
 static void server_flush_now(struct auf_handle *handle)
@@ -361,15 +374,19 @@ static inline bool server_take(struct au_chan_server *s, union server_request *r
 		return true;
 	}
 	s->last[slot] = e->handle;
+	AU_FAILPOINT_HOT(take_seen);
 	/* The tag last: until then the words are about the slot's request before. */
 	p = &s->progress[slot];
 	memcpy(p, &e->started, sizeof(p->started) + sizeof(p->done));
 	atomic_store_explicit(&p->flags, 0, memory_order_relaxed);
+	AU_FAILPOINT_HOT(take_progress);
 	atomic_store_explicit(&p->tag, (uint32_t)(e->handle >> 16), memory_order_release);
+	AU_FAILPOINT_HOT(take_tagged);
 	r->submit.data = s->pool + offset;
 	r->submit.suspect = suspect;
 	r->submit.progress = p;
 	err = auf_submit(s->handle, slot, &r->submit);
+	AU_FAILPOINT_HOT(take_done);
 	if (AU_RING_UNLIKELY(err != 0)) {
 		if (err == -EBUSY)
 			return server_refuse(s, "a request came in a slot that is still in use");
@@ -409,8 +426,10 @@ static inline bool server_take_plain(struct au_chan_server *s, const struct au_w
 	if (AU_RING_UNLIKELY(!r))
 		return false;
 	s->last[slot] = handle;
+	AU_FAILPOINT_HOT(take_seen);
 	auf_plain_go(s->handle, r, what, arg0, server_read(&e->arg[1]), s->pool + offset, handle,
 		     &s->progress[slot], (uint32_t)(handle >> 16));
+	AU_FAILPOINT_HOT(take_done);
 	return true;
 }
 
@@ -444,6 +463,7 @@ static void server_controls(struct au_chan_server *s)
 			s->said = s->attention = true;
 	}
 	au_ring_release(&s->control);
+	AU_FAILPOINT(control_taken);
 }
 
 /* ----------------------------------------------------------------- polling */
@@ -468,6 +488,7 @@ static unsigned int server_replay(struct au_chan_server *s, unsigned int budget)
 		s->stats.replayed++;
 		if (!server_take(s, &r))
 			return count;
+		AU_FAILPOINT(replay_taken);
 	}
 	s->stats.requests += count;
 	au_ring_release(&s->submit);
@@ -559,6 +580,7 @@ static unsigned int server_poll(struct auf_source *source, unsigned int budget)
 			server_early_cancels(s);
 		s->stats.requests += count;
 		au_ring_release(&s->submit);
+		AU_FAILPOINT_HOT(take_released);
 		s->quiet = 0;
 	} else if (AU_RING_UNLIKELY(++s->quiet == SERVER_QUIET)) {
 		server_look_at_doorbell(s);
@@ -657,6 +679,7 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 	err = auf_handle_open(config->unit, &with_context, &s->handle);
 	if (err != 0)
 		goto fail;
+	AU_FAILPOINT(open_handle);
 	s->source = (struct auf_source){ .poll = server_poll,
 					 .arm = server_arm,
 					 .disarm = server_disarm,
@@ -668,6 +691,7 @@ int au_chan_server_open(const struct au_chan_server_config *config, struct au_ch
 		return err;
 	}
 	*server = s;
+	AU_FAILPOINT(open_done);
 	if (!config->replaying || !config->gate)
 		return 0;
 	s->awaited = config->awaited;

@@ -19,6 +19,7 @@
 #include "framework/framework.h"
 
 #include "auriga/auriga.h"
+#include "base/failpoint.h"
 #include "base/list.h"
 #include "base/note.h"
 #include "base/os.h"
@@ -342,6 +343,7 @@ static inline void auf_queue_own(struct au_queue *queue, struct auf_request *r, 
 {
 	/* Only the runner of a request writes this word: no locked instruction is needed. */
 	atomic_store_explicit(&r->progress->flags, flags, memory_order_release);
+	AU_FAILPOINT_HOT(own_marked);
 	auf_queue_take(queue, r, word);
 }
 

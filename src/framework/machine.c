@@ -279,7 +279,9 @@ static void machine_run(struct au_device *dev, enum auf_machine_event event, int
 			auf_inject_step(dev, m->steps);
 		if (!machine_states[state].action)
 			break;
+		AU_FAILPOINT(machine_enter);
 		result = machine_states[state].action(dev);
+		AU_FAILPOINT(machine_done);
 		event = EVENT_DONE;
 		if (result == MACHINE_WAITS)
 			break;

@@ -76,11 +76,15 @@ static inline void auf_plain_go(const struct auf_handle *handle, struct auf_requ
 	atomic_store_explicit(&progress->both, 0, memory_order_relaxed);
 	if (auf_queue_free(queue)) {
 		atomic_store_explicit(&progress->flags, AUF_OWNED, memory_order_relaxed);
+		AU_FAILPOINT_HOT(take_progress);
 		atomic_store_explicit(&progress->tag, mark, memory_order_release);
+		AU_FAILPOINT_HOT(take_tagged);
 		auf_queue_deliver(queue, r);
 	} else {
 		atomic_store_explicit(&progress->flags, 0, memory_order_relaxed);
+		AU_FAILPOINT_HOT(take_progress);
 		atomic_store_explicit(&progress->tag, mark, memory_order_release);
+		AU_FAILPOINT_HOT(take_tagged);
 		auf_queue_accept(queue, r);
 	}
 }
