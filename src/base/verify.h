@@ -16,6 +16,7 @@
 /* X(id, name, default number, least, most, what the number is) */
 #define AU_INJECTIONS(X)                                                             \
 	X(alloc, "alloc", 0, 0, 100000, "the call stack whose allocation fails")     \
+	X(alloc_random, "alloc-random", 10, 1, 1000000, "one allocation in so many") \
 	X(irq_lost, "irq-lost", 100, 1, 1000000, "one interrupt in so many")         \
 	X(irq_spurious, "irq-spurious", 20, 1, 60000, "ms between two, about")       \
 	X(irq_storm, "irq-storm", 1000, 1, 60000, "ms between two, about")           \

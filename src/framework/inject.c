@@ -72,10 +72,21 @@ static bool __attribute__((noinline)) inject_alloc_fails(struct auf_inject *inje
 	return true;
 }
 
+static bool inject_alloc_by_chance(struct auf_inject *inject)
+{
+	if (!auf_inject_wants(inject, AU_INJECT_alloc_random) ||
+	    auf_inject_draw(inject, AU_INJECT_alloc_random,
+			    inject->want.number[AU_INJECT_alloc_random]) != 0)
+		return false;
+	auf_inject_note(inject, AU_INJECT_alloc_random);
+	return true;
+}
+
 void *__attribute__((noinline)) auf_alloc(struct au_device *dev, size_t size)
 {
-	if (unlikely(auf_inject_wants(dev->inject, AU_INJECT_alloc)) &&
-	    inject_alloc_fails(dev->inject))
+	if (unlikely(dev->inject) &&
+	    (inject_alloc_by_chance(dev->inject) ||
+	     (auf_inject_wants(dev->inject, AU_INJECT_alloc) && inject_alloc_fails(dev->inject))))
 		return NULL;
 	return au_os_alloc(size);
 }

@@ -62,10 +62,12 @@ static void test_text(void **state)
 		{ "late:3,rules+irq-lost+seed=77", "rules,irq-lost:100,late:3,seed:77" },
 		{ "seed:0,surprise:12", "surprise:12,seed:0" },
 		{ "seed=18446744073709551615+delay", "delay:200,seed:18446744073709551615" },
-		{ "rules,alloc:100000,irq-lost:1000000,irq-spurious:60000,irq-storm:60000,late:"
+		{ "rules,alloc:100000,alloc-random:1000000,irq-lost:1000000,irq-spurious:60000,irq-"
+		  "storm:60000,late:"
 		  "1000,reorder:1000,all-ones:1000000000,delay:100000,surprise:1000000,seed:"
 		  "18446744073709551615",
-		  "rules,alloc:100000,irq-lost:1000000,irq-spurious:60000,irq-storm:60000,late:"
+		  "rules,alloc:100000,alloc-random:1000000,irq-lost:1000000,irq-spurious:60000,irq-"
+		  "storm:60000,late:"
 		  "1000,reorder:1000,all-ones:1000000000,delay:100000,surprise:1000000,seed:"
 		  "18446744073709551615" },
 	};
@@ -185,6 +187,26 @@ static void test_alloc_once_per_stack(void **state)
 		fw.handle = NULL;
 		fw.done_count = 0;
 	}
+}
+
+/* By chance, and the same chance for the same seed. */
+static void test_alloc_random(void **state)
+{
+	unsigned int starts[2];
+
+	want_text = "alloc-random:4,seed=8";
+	fw.prepare = make_timers;
+	for (int round = 0; round < 2; round++) {
+		unsigned int failed = 0;
+
+		assert_int_equal(fw_create(injecting), 0);
+		for (int i = 0; i < 400; i++)
+			failed += au_timer_create(fw.dev, timer_fn, NULL, &timers[0]) != 0;
+		assert_in_range(failed, 60, 140);
+		starts[round] = failed;
+		down_unopened();
+	}
+	assert_int_equal(starts[0], starts[1]);
 }
 
 /* What fails is the same in each process, and comes by its number. */
@@ -530,6 +552,50 @@ static void test_surprise(void **state)
 	assert_null(strstr(fw.trace, "surprise_removed"));
 }
 
+/* To D3 and back, twice, and gone at each step of that: whoever waits hears of it, once. */
+static void test_surprise_in_d3(void **state)
+{
+	char text[32];
+	unsigned int step, in_d3 = 0;
+
+	want_text = text;
+	fw.prepare = with_irq;
+	fw.complete_at_once = false;
+	for (step = 8; step < 60; step++) {
+		fake_reset();
+		fw.trace[0] = 0;
+		fw.done_count = fw.held_count = 0;
+		fw.handle = NULL;
+		snprintf(text, sizeof(text), "surprise:%u", step);
+		fw_up(injecting_bus);
+		for (int i = 0; i < 2; i++) {
+			auf_device_power(fw.dev, AUF_POWER_DOWN, NULL, NULL);
+			fw_turns(5);
+			in_d3 += !strcmp(auf_device_state_name(fw.dev), "d3");
+			/* it wakes it */
+			if (fw_send_as((uint32_t)i, (struct auf_submit){ 0 }) != 0)
+				break;
+			fw_turns(5);
+			if (fw.held_count)
+				fw_complete_oldest();
+		}
+		fw_pass(2);
+		for (unsigned int i = 0; i < fw.done_count; i++)
+			assert_true(fw.done[i].tag == i &&
+				    (fw.done[i].status == 0 || fw.done[i].status == -ENODEV));
+		fw_down();
+		au_os_close(fake.wait_fd);
+		fake.wait_fd = -1;
+		if (strstr(fw.line, "surprise 0"))
+			break;
+		assert_non_null(strstr(fw.trace, "surprise_removed"));
+		assert_true(fw.done_count <= 2);
+	}
+	assert_in_range(step, 40, 59);
+	assert_true(in_d3 > 30);
+	assert_int_equal(fw.done_count, 2);
+}
+
 /* ------------------------------------------------------------------------ delays */
 
 static void test_delay(void **state)
@@ -567,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_text),
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(test_alloc_once_per_stack),
+		TEST(test_alloc_random),
 		TEST(test_alloc_numbered),
 		TEST(test_late),
 		TEST(test_reorder),
@@ -578,6 +645,7 @@ int main(void)
 		TEST(test_all_ones),
 		TEST(test_all_ones_mapped),
 		TEST(test_surprise),
+		TEST(test_surprise_in_d3),
 		TEST(test_delay),
 		TEST(test_nothing),
 	};
