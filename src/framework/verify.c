@@ -47,7 +47,10 @@ void auf_violation(struct au_device *dev, enum auf_rule rule, const struct auf_r
 	if (r && r->handle->lane != dev->lane && !dev->held)
 		lane = r->handle->lane;
 	au_trace_text(lane->recorder, lane->index, violation, r ? r->slot : 0, name);
-	if (r)
+	/* What is over has been overwritten. */
+	if (r && auf_request_is(r) == REQ_FREE)
+		snprintf(which, sizeof(which), " (request %u)", r->slot);
+	else if (r)
 		snprintf(which, sizeof(which), " (request %u, operation %u)", r->slot, r->pub.op);
 	snprintf(line, sizeof(line), "rule %s broken by the driver: %s%s", name, text, which);
 	/* Each is told, however much the driver has to say; again and again within limits. */

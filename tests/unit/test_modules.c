@@ -31,6 +31,7 @@
 struct shared {
 	struct auf_progress progress[DEPTH];
 	_Atomic uint32_t completed;
+	char rule[64]; /* the first that was broken */
 };
 
 static struct shared *shared;
@@ -228,6 +229,61 @@ static void test_poison(void **state)
 	assert_int_equal(shared->progress[20].flags, AUF_OWNED);
 }
 
+static const char *rule;
+
+static void rule_broken(struct au_device *broken_by, const char *name)
+{
+	if (!shared->rule[0])
+		snprintf(shared->rule, sizeof(shared->rule), "%s", name);
+	abort();
+}
+
+static void rule_child(void)
+{
+	char text[80];
+	const char *const params[] = { text, "after=3", NULL };
+
+	snprintf(text, sizeof(text), "break=%s", rule);
+	auf_verify_action = rule_broken;
+	up("t-rules", params);
+	for (uint32_t i = 0; i < 5; i++)
+		submit(i, 16, 0);
+	for (int i = 0; i < 20; i++)
+		auf_lane_poll(lane);
+	for (int i = 0; i < 8; i++) {
+		auf_device_power(dev, i % 2 ? AUF_POWER_UP : AUF_POWER_DOWN, NULL, NULL);
+		for (int turn = 0; turn < 5; turn++)
+			auf_lane_poll(lane);
+	}
+	down();
+}
+
+/* A driver that breaks a rule of the verifier is ended there, by the rule's name. */
+static void test_rules(void **state)
+{
+	static const char *const rules[] = {
+		"double-completion",	    "unowned-completion",
+		"use-after-completion",	    "completion-while-cancelable",
+		"cancelable-twice",	    "unmatched-clear",
+		"poll-while-cancelable",    "foreign-queue",
+		"request-leaked",	    "request-changed",
+		"completion-status",	    "callback-time",
+		"sleep-in-callback",	    "stop-ack-outside-stop",
+		"power-reference",	    "create-outside-prepare",
+		"work-in-surprise-removed", "object-leaked",
+	};
+
+	rule = "none";
+	assert_int_equal(ends(rule_child), 0);
+	assert_int_equal(shared->completed, 5);
+	for (unsigned int i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		rule = rules[i];
+		shared->rule[0] = 0;
+		assert_int_not_equal(ends(rule_child), 0);
+		assert_string_equal(shared->rule, rule);
+	}
+}
+
 /* Each module of the build has a note whose name is its file's. */
 static int one_module(const char *name, const char *path, void *arg)
 {
@@ -254,7 +310,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_notes),  cmocka_unit_test(test_echo),
 		cmocka_unit_test(test_hold),   cmocka_unit_test(test_crash),
-		cmocka_unit_test(test_poison),
+		cmocka_unit_test(test_poison), cmocka_unit_test(test_rules),
 	};
 	char dir[512], path[1100];
 	ssize_t length = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
