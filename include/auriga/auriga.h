@@ -62,8 +62,8 @@ struct au_open_options {
 
 /**
  * au_open - open a unit.
- * @target: a unit's name, or inproc:DRIVER[,address=ADDRESS][,unit=N][,poll=app][,verify=TEXT]
- *	[,PARAM=VALUE...].
+ * @target: a unit's name, or inproc:DRIVER[,address=ADDRESS][,unit=N][,poll=app]
+ *	[,power_idle=TIME][,verify=TEXT][,PARAM=VALUE...].
  * @options: NULL for the defaults.
  *
  * Opening by name starts the driver when it is not running. A second inproc open of the same

@@ -13,7 +13,8 @@
 #include "base/paths.h"
 #include "bus/bus.h"
 
-#define INPROC_SPIN_US 50u
+#define INPROC_SPIN_US	   50u
+#define INPROC_IDLE_MAX_MS 86400000.0
 
 static pthread_mutex_t inproc_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct inproc_instance *inproc_instances;
@@ -40,7 +41,26 @@ static bool inproc_twice(const struct inproc_target *t, const char *part)
 	for (unsigned int i = 0; t->params[i]; i++)
 		if (strncmp(t->params[i], part, length) == 0)
 			return true;
-	return strncmp(part, "verify=", 7) == 0 && strstr(t->given, ",verify=");
+	return (strncmp(part, "verify=", 7) == 0 && strstr(t->given, ",verify=")) ||
+	       (strncmp(part, "power_idle=", 11) == 0 && strstr(t->given, ",power_idle="));
+}
+
+/* As the policy of that name: "2s", "500ms", "off". */
+static int inproc_power_idle(struct inproc_target *t, const char *text)
+{
+	char *end;
+	double ms = strtod(text, &end);
+
+	if (strcmp(text, "off") == 0)
+		return 0;
+	ms *= strcmp(end, "s") == 0 ? 1000 : strcmp(end, "ms") == 0 ? 1 : -1;
+	if (*text < '0' || *text > '9' || !(ms >= 1 && ms <= INPROC_IDLE_MAX_MS))
+		return client_fail(-EINVAL,
+				   "inproc: power_idle '%.20s': use a time from 1ms to 86400s, as "
+				   "in 2s or 500ms, or off",
+				   text);
+	t->power_idle_ms = (uint32_t)ms;
+	return 0;
 }
 
 /* Between its parts stand plus signs: commas are the target's. */
@@ -68,7 +88,7 @@ int inproc_parse(const char *target, struct inproc_target *t)
 	if (!t->driver || strchr(t->driver, '=') || target[7] == ',' || strstr(target, ",,"))
 		return client_fail(-EINVAL,
 				   "%s: write inproc:DRIVER[,address=ADDRESS][,unit=N]"
-				   "[,poll=app][,verify=TEXT][,PARAM=VALUE...]",
+				   "[,poll=app][,power_idle=TIME][,verify=TEXT][,PARAM=VALUE...]",
 				   target);
 	while (err == 0 && (part = strtok_r(NULL, ",", &save))) {
 		if (strncmp(part, "address=", 8) == 0 && t->address)
@@ -96,6 +116,8 @@ int inproc_parse(const char *target, struct inproc_target *t)
 		else {
 			if (strncmp(part, "verify=", 7) == 0)
 				err = inproc_verify(t, part + 7);
+			else if (strncmp(part, "power_idle=", 11) == 0)
+				err = inproc_power_idle(t, part + 11);
 			else
 				t->params[count++] = part;
 			given += (size_t)snprintf(t->given + given, sizeof(t->given) - given, ",%s",
@@ -255,6 +277,7 @@ static int inproc_start(struct inproc_instance *inst, const struct inproc_target
 		.from = AU_POWER_OFF,
 		.retained_size = inst->note.retain_bytes,
 		.retained_fresh = true,
+		.idle_ms = t->power_idle_ms,
 		.verify = t->verify.rules,
 		.inject = &t->verify,
 		.notify = inproc_notify,

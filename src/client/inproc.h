@@ -15,11 +15,12 @@
 #define INPROC_PARAMS 32u
 
 /**
- * struct inproc_target - "inproc:DRIVER,address=...,unit=N,poll=app,verify=TEXT,KEY=VALUE",
- * taken apart.
+ * struct inproc_target - "inproc:DRIVER,address=...,unit=N,poll=app,power_idle=TIME,verify=TEXT,
+ * KEY=VALUE", taken apart.
  * @text: what the other members point into.
  * @params: "KEY=VALUE", NULL-terminated.
  * @given: the parameters as one text, to compare.
+ * @power_idle_ms: idle for so long, the device goes to D3; 0: never.
  */
 struct inproc_target {
 	char text[512];
@@ -28,6 +29,7 @@ struct inproc_target {
 	const char *address;
 	unsigned int unit;
 	bool app;
+	uint32_t power_idle_ms;
 	struct au_verify verify;
 	const char *params[INPROC_PARAMS + 1];
 };
