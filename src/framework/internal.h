@@ -739,6 +739,8 @@ void auf_power_init(struct au_device *dev, const struct auf_device_config *confi
 int auf_power_hold_queues(struct au_device *dev);
 /** auf_power_wait - the machine: for the driver. Return: MACHINE_WAITS, or 0: it has let go. */
 int auf_power_wait(struct au_device *dev);
+/** auf_power_waited - the machine: nobody is waited for any more. */
+void auf_power_waited(struct au_device *dev);
 /** auf_power_leave - the machine: d0_exit(). */
 int auf_power_leave(struct au_device *dev);
 /** auf_power_off - the machine: the function goes to D3. */

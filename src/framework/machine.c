@@ -85,6 +85,7 @@ static int machine_close(struct au_device *dev)
 
 static int machine_disconnect(struct au_device *dev)
 {
+	auf_power_waited(dev);
 	auf_presence_stop(dev);
 	auf_pollers_stop(dev);
 	auf_irq_disconnect(dev);

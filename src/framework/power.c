@@ -38,13 +38,17 @@ int auf_power_wait(struct au_device *dev)
 	return MACHINE_WAITS;
 }
 
+void auf_power_waited(struct au_device *dev)
+{
+	dev->power.waiting = false;
+	auf_timeout_clear(dev->lane, &dev->power.patience);
+}
+
 int auf_power_leave(struct au_device *dev)
 {
 	uint64_t began = au_os_now_ns();
 	int err = 0;
 
-	dev->power.waiting = false;
-	auf_timeout_clear(dev->lane, &dev->power.patience);
 	if (dev->driver.d0_exit)
 		err = dev->driver.d0_exit(dev, AU_POWER_D3);
 	dev->power.exit_us = power_us_since(began);
@@ -289,8 +293,6 @@ void auf_power_settled(struct au_device *dev, unsigned int state)
 
 	if (state == STATE_WAITING)
 		return;
-	power->waiting = false;
-	auf_timeout_clear(dev->lane, &power->patience);
 	if (state == STATE_RUNNING && dev->from == AU_POWER_D3 && power->began_ns) {
 		power->ups++;
 		power->last_up_us = power_us_since(power->began_ns);
