@@ -172,7 +172,7 @@ void auf_inject_delay(struct auf_inject *inject);
 /** auf_lane_delay - at a place where @lane and another thread hand over. Any thread. */
 static inline void auf_lane_delay(struct au_lane *lane)
 {
-	struct auf_inject *inject = atomic_load_explicit(&lane->inject, memory_order_relaxed);
+	struct auf_inject *inject = atomic_load_explicit(&lane->inject, memory_order_acquire);
 
 	if (unlikely(inject))
 		auf_inject_delay(inject);

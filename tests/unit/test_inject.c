@@ -345,6 +345,34 @@ static void test_late_close(void **state)
 	fw_down();
 }
 
+static unsigned int flushes;
+
+static void flush(struct auf_handle *handle)
+{
+	flushes++;
+}
+
+/* What has run alone is to be seen at once: the next may be the host's death. */
+static void test_late_flush(void **state)
+{
+	const struct auf_handle_config config = { .depth = FW_DEPTH,
+						  .complete = fw_complete,
+						  .flush = flush };
+
+	want_text = "late:1000,seed=4";
+	flushes = 0;
+	assert_int_equal(fw_create(injecting), 0);
+	assert_int_equal(auf_device_start(fw.dev), 0);
+	assert_int_equal(auf_handle_open(fw.unit, &config, &fw.handle), 0);
+	fw_send(1);
+	assert_int_equal(fw.done_count, 0);
+	assert_int_equal(fw_send_as(2, (struct auf_submit){ .suspect = true }), 0);
+	fw_turns(3);
+	assert_int_equal(flushes, 1);
+	assert_int_equal(fw.done_count, 2);
+	fw_down();
+}
+
 /* A device that goes does not take along what is complete. */
 static void test_late_down(void **state)
 {
@@ -638,6 +666,7 @@ int main(void)
 		TEST(test_late),
 		TEST(test_reorder),
 		TEST(test_late_close),
+		TEST(test_late_flush),
 		TEST(test_late_down),
 		TEST(test_irq_lost),
 		TEST(test_irq_spurious),
