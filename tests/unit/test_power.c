@@ -2,6 +2,7 @@
 /* D3 and back: the order of callbacks, who wakes a device, who keeps it up, and when it is idle. */
 #include "bus/bus.h"
 #include "fake_bus.h"
+#include "framework/internal.h"
 
 #include <linux/pci_regs.h>
 
@@ -223,6 +224,95 @@ static void test_busy(void **state)
 	assert_int_equal(info().state, AUF_POWER_IS_D0);
 	au_device_resume_idle(fw.dev, "line");
 	fw_down();
+}
+
+/* Asleep it costs nothing: no timer, no tick, whatever ran in D0. */
+static struct au_timer *ticker;
+static unsigned int ticks;
+
+static void tick(struct au_timer *timer, void *context)
+{
+	ticks++;
+}
+
+static void tick_prepare(struct au_device *dev)
+{
+	assert_int_equal(au_timer_create(dev, tick, NULL, &ticker), 0);
+}
+
+static void with_bus_and_idle(struct auf_device_config *config)
+{
+	config->bus = &fake.bus;
+	config->idle_ms = 100;
+}
+
+static void test_no_ticks(void **state)
+{
+	int timeout;
+
+	fake_reset();
+	fw.prepare = tick_prepare;
+	fw_up(with_bus_and_idle);
+	ticks = 0;
+	au_timer_start(ticker, 10, true);
+	for (unsigned int i = 0; i < 20; i++)
+		fw_pass(10);
+	assert_int_equal(info().state, AUF_POWER_IS_D3);
+	assert_true(ticks >= 9 && ticks <= 14);
+	assert_true(auf_lane_arm(fw.lane, &timeout));
+	assert_int_equal(timeout, -1);
+	auf_lane_disarm(fw.lane);
+	ticks = 0;
+	fw_send(1);
+	fw_turns(3);
+	/* What is to run again is started again. */
+	fw_pass(50);
+	assert_int_equal(ticks, 0);
+	au_timer_start(ticker, 10, true);
+	fw_pass(11);
+	assert_int_equal(ticks, 1);
+	fw_down();
+}
+
+/* The lanes show signs of life while the driver waits for its device, for a bounded time. */
+static struct au_recorder recorder;
+static unsigned int beats;
+
+static int slow_d0_entry(struct au_device *dev, enum au_power from)
+{
+	for (uint32_t s = 1; from == AU_POWER_D3 && s <= 60; s++) {
+		auf_lane_beat(fw.lane, s);
+		au_sleep_ms(dev, 1000);
+		beats += recorder.status->lane[0].beat == s;
+	}
+	return 0;
+}
+
+static void with_slow_entry(struct auf_device_config *config)
+{
+	static struct au_driver driver;
+
+	driver = fw_driver;
+	driver.d0_entry = slow_d0_entry;
+	config->driver = &driver;
+	fw.lane->recorder = &recorder;
+}
+
+static void test_signs_of_life(void **state)
+{
+	recorder.status = calloc(1, sizeof(*recorder.status));
+	recorder.records =
+		calloc(AU_RECORDER_LANES * AU_RECORDER_RECORDS, sizeof(struct au_record));
+	fw_up(with_slow_entry);
+	power_is(AUF_POWER_DOWN, 0);
+	beats = 0;
+	power_is(AUF_POWER_UP, 0);
+	/* Half a minute, and then whoever watches is not held back any more. */
+	assert_true(beats >= 29 && beats <= 31);
+	assert_non_null(strstr(fw.line, "the driver is in d0-entry for 30000 ms"));
+	fw_down();
+	free(recorder.status);
+	free(recorder.records);
 }
 
 static void with_verifier(struct auf_device_config *config)
@@ -464,6 +554,8 @@ int main(void)
 		cmocka_unit_test_setup(test_deadline, setup),
 		cmocka_unit_test_setup(test_idle, setup),
 		cmocka_unit_test_setup(test_busy, setup),
+		cmocka_unit_test_setup(test_no_ticks, setup),
+		cmocka_unit_test_setup(test_signs_of_life, setup),
 		cmocka_unit_test_setup(test_references_unbalanced, setup),
 		cmocka_unit_test_setup(test_stop_asleep, setup),
 		cmocka_unit_test_setup(test_gone_asleep, setup),
