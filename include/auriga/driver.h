@@ -677,9 +677,9 @@ enum au_stop { AU_STOP_POWER = 1, AU_STOP_REMOVE = 2 };
  * @reserved: 0.
  * @stop: the device leaves D0, and the driver owns this request (@why: enum au_stop): it completes
  *	it, or calls au_request_stop_ack(), now or soon. Interrupts are still on. Oldest first; not
- *	for one that is completed meanwhile. Without it the framework waits for the completion, for
- *	a bounded time; who does not answer is named, and given up. With it every request of the
- *	queue costs somewhat more. Optional.
+ *	for one that is completed meanwhile, or whose cancel callback was called. Without it the
+ *	framework waits for the completion, for a bounded time; who does not answer is named, and
+ *	given up. With it every request of the queue costs somewhat more. Optional.
  * @resume: the device is in D0 again, and this request, which the driver kept, is its own as
  *	before. Oldest first, before anything new is delivered. Optional.
  *

@@ -48,8 +48,12 @@ static void stop_ask_queue(struct au_queue *queue, enum au_stop why)
 
 		if (r->word & REQ_KEPT)
 			queue->kept_count--;
-		r->word = (r->word & ~REQ_KEPT) | REQ_ASKED;
+		r->word &= ~REQ_KEPT;
 		au_list_add_tail(&queue->asked, node);
+		/* One that was cancelled is its cancel()'s, which ends it. */
+		if (r->word & REQ_CANCELED)
+			continue;
+		r->word |= REQ_ASKED;
 		AUF_CALL(queue->dev, CALL_STOP, queue->config.stop(queue, &r->pub, why));
 	}
 }
@@ -78,7 +82,7 @@ static void stop_resume_queue(struct au_queue *queue)
 		queue->kept_count--;
 		r->word &= ~REQ_KEPT;
 		au_list_add_tail(&queue->mine, node);
-		if (queue->config.resume)
+		if (queue->config.resume && !(r->word & REQ_CANCELED))
 			AUF_CALL(queue->dev, CALL_RESUME, queue->config.resume(queue, &r->pub));
 	}
 }

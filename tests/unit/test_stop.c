@@ -265,6 +265,31 @@ static void test_canceled_asked(void **state)
 	fw_down();
 }
 
+/* Cancelled, and the driver says later that it is so: it is not asked, nor given back. */
+static void test_canceled_later(void **state)
+{
+	fw.cancelable = true;
+	fw_up(with_verifier);
+	fw_send(1);
+	fw_send(2);
+	answer_of[2] = KEEP;
+	assert_int_equal(auf_cancel(fw.handle, 1, 1), 0);
+	fw.trace[0] = '\0';
+	power(AUF_POWER_SUSPEND);
+	fw_expect("io_stop stop2 ");
+	au_request_complete(fw.held[0], -AU_ECANCELED, 0);
+	fw_turns(2);
+	fw_expect("d0_exit <D3> ");
+	assert_int_equal(auf_cancel(fw.handle, 2, 2), 0);
+	power(AUF_POWER_RESUME);
+	fw_expect("cancel2 d0_entry io_start <D0> ");
+	au_request_complete(fw.held[1], -AU_ECANCELED, 0);
+	assert_int_equal(fw.done_count, 2);
+	assert_int_equal(fw.rules, 0);
+	fw.held_count = 0;
+	fw_down();
+}
+
 /* Nothing, ever: it is named, and the driver has failed. */
 static void test_nothing(void **state)
 {
@@ -402,6 +427,7 @@ int main(void)
 		cmocka_unit_test_setup(test_completes_others, setup),
 		cmocka_unit_test_setup(test_canceled_asleep, setup),
 		cmocka_unit_test_setup(test_canceled_asked, setup),
+		cmocka_unit_test_setup(test_canceled_later, setup),
 		cmocka_unit_test_setup(test_nothing, setup),
 		cmocka_unit_test_setup(test_rules, setup),
 		cmocka_unit_test_setup(test_remove, setup),
