@@ -37,6 +37,18 @@ class LabDisk:
         self.rig.run("auriga-lab", "fault", self.name, "thaw")
 
 
+def console(rig, packed):
+    """QEMU's virtconsole: its address, and the socket at its far end."""
+    far = rig.rundir / "console"
+    modern = "disable-legacy=on,iommu_platform=on"
+    out = rig.run("auriga-lab", "up", "--name", "console0",
+                  "--chardev", f"socket,id=c0,path={far},server=on,wait=off",
+                  "--device", f"virtio-serial-pci,id=vs,{modern},packed={'on' if packed else 'off'}",
+                  "--device", "virtconsole,chardev=c0")
+    rig.labs.append("console0")
+    return out.stdout.split()[0], far
+
+
 class UserDisk:
     """qemu-storage-daemon's vhost-user-blk over an image."""
 
