@@ -3,11 +3,13 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("drivers_of_tests")
 
 ECHO, KEEP, HANG = 16, 17, 23
 STUBBORN, RELEASE = 17, 19  # of t-hold
+SLOW_EXIT, SLOW_ENTRY, FAIL_ENTRY, CRASH_ENTRY, CRASH_EXIT, COUNT = range(17, 23)  # of t-sleepy
 BUDGET = 2.0  # seconds that a device has for its way down
 
 
@@ -252,6 +255,91 @@ def test_a_host_that_is_dead_in_all_but_name(managed, how):
     assert answer["outstanding"] == 0 and answer["requests"][-1]["status"] == 0
 
 
+def sleepy(rig, *ops):
+    attach(rig, "t-sleepy", "sleepy")
+    shell = Shell(rig, "sleepy")
+    for op, arg in ops:
+        shell.submit(op, 1, 0, arg)
+    assert shell.wait(5)["outstanding"] == 0
+    shell.ask("forget")
+    return shell
+
+
+def echoes(shell, count=4):
+    """It is served, and rightly."""
+    shell.submit(ECHO, count)
+    answer = shell.wait(15)
+    assert answer["outstanding"] == 0
+    assert all(r["status"] == 0 and r["right"] for r in answer["requests"])
+    shell.ask("forget")
+    return answer
+
+
+def test_a_slow_driver_has_its_time(managed):
+    shell = sleepy(managed, (SLOW_EXIT, 1000), (SLOW_ENTRY, 1000))
+    devices, seconds = system(managed, "suspend")
+    assert devices["sleepy"]["result"] == "suspended" and seconds >= 1
+    assert power(managed, "sleepy")["exit_us"] >= 1000000
+    devices, seconds = system(managed, "resume")
+    assert devices["sleepy"]["result"] == "resumed" and seconds >= 1
+    assert power(managed, "sleepy")["entry_us"] >= 1000000
+    assert echoes(shell)["generation"] == 1
+    shell.submit(COUNT)
+    assert shell.wait(5)["requests"][0]["result"] == 1
+
+
+def test_a_driver_that_is_too_slow_to_suspend(managed):
+    shell = sleepy(managed, (SLOW_EXIT, 10000))
+    devices, seconds = system(managed, "suspend")
+    assert devices["sleepy"]["result"].startswith("killed") and seconds < BUDGET + 1.5
+    assert system(managed, "resume")[0]["sleepy"]["result"] == "started"
+    assert echoes(shell)["generation"] == 2
+
+
+def test_a_driver_that_is_too_slow_to_resume(managed):
+    shell = sleepy(managed, (SLOW_ENTRY, 20000))
+    system(managed, "suspend")
+    devices, seconds = system(managed, "resume")
+    assert "not up within" in devices["sleepy"]["result"]
+    assert BUDGET <= seconds < BUDGET + 1.5
+    assert echoes(shell)["generation"] == 2
+    assert managed.info("sleepy")["deaths"]["hang"] == 1
+
+
+@pytest.mark.parametrize("op, death", [(FAIL_ENTRY, "exit"), (CRASH_ENTRY, "crash")])
+@pytest.mark.parametrize("by", ["resume", "request"])
+def test_a_driver_that_does_not_wake_up(managed, op, death, by):
+    """It has a new life, and its clients' requests with it."""
+    shell = sleepy(managed, (op, 0))
+    if by == "resume":
+        system(managed, "suspend")
+        shell.submit(ECHO, 4)
+        assert system(managed, "resume")[0]["sleepy"]["result"] == "started"
+        answer = shell.wait(15)
+        assert answer["outstanding"] == 0 and all(r["right"] for r in answer["requests"])
+    else:
+        managed.auriga("power", "sleepy", "d3")
+        answer = echoes(shell)
+    assert answer["generation"] == 2
+    assert managed.info("sleepy")["deaths"][death] == 1
+
+
+def test_a_driver_that_crashes_on_its_way_down(managed):
+    good, shell = attach(managed), sleepy(managed, (CRASH_EXIT, 0))
+    devices, seconds = system(managed, "suspend")
+    assert devices["sleepy"]["result"] == "its host ended" and seconds < BUDGET
+    assert devices[good]["result"] == "suspended"
+    assert managed.row("sleepy")["state"] == "waiting"
+    system(managed, "resume")
+    assert echoes(shell)["generation"] == 2
+    # By command: the command fails, and says why; the device goes on.
+    shell.submit(CRASH_EXIT, 1, 0)
+    shell.wait(5)
+    assert "crashed" in said(managed, "power", "sleepy", "d3")
+    shell.ask("forget")
+    assert echoes(shell)["generation"] == 3
+
+
 def test_whatever_is_to_be_started_waits_for_resume(managed):
     unloaded = attach(managed, "t-echo", "unloaded", "--policy", "idle=0.1")
     Shell(managed, unloaded).end()
@@ -416,6 +504,77 @@ def test_cycles_under_io(nvme, what, seconds):
     info = power(nvme, "disk0")
     assert info["ups"] >= counted[0] and info["downs"] >= counted[0]
     assert nvme.row("disk0")["restarts"] == 0, nvme.log()
+
+
+def test_sleep_at_short_notice(managed, start):
+    """With a millisecond for it: suspended or killed, the data are right."""
+    controller = start("--size", "16M")
+    managed.auriga("attach", f"vfio-user:{controller.path}", "--name", "disk0", "--policy",
+                   "suspend_timeout=1")
+    over, results = threading.Event(), []
+
+    def change():
+        results.append(system(managed, "suspend")[0]["disk0"]["result"])
+        system(managed, "resume")
+        managed.wait_for(lambda: managed.row("disk0")["state"] == "running", 20, "service")
+        time.sleep(1.5)  # the budget is earned by service
+    thread = threading.Thread(target=lambda: cycles(managed, over, change))
+    thread.start()
+    try:
+        result = bench(managed, "disk0", "--rw", "mixed", "--verify", "--qd", "16", "--time", "6",
+                       seconds=60)
+    finally:
+        over.set()
+        thread.join(40)
+    check(result)
+    assert len(results) >= 3
+
+
+@pytest.mark.parametrize("seconds", [8, pytest.param(120, marks=long(400))])
+def test_sleep_among_everything_else(nvme, seconds):
+    """Suspend, resume, restart, power by hand, kill, attach and detach, in any order, under I/O."""
+    seed = int(os.environ.get("AURIGA_SEED", time.time()))
+    rng = random.Random(seed)
+    print(f"AURIGA_SEED={seed}")
+    over, done = threading.Event(), Counter()
+    steps = {
+        "suspend": lambda: nvme.auriga("power", "suspend", check=False),
+        "resume": lambda: nvme.auriga("power", "resume", check=False),
+        "cycle": lambda: nvme.auriga("power", "disk0", "cycle", check=False),
+        "d3": lambda: nvme.auriga("power", "disk0", "d3", check=False),
+        "attach": lambda: nvme.auriga("attach", "virtual", "--driver", "ram", "--name", "other",
+                                      "--needs", "disk0", check=False, timeout=60),
+        "detach": lambda: nvme.auriga("detach", "other", check=False),
+        "kill": lambda: kill_host(nvme, "disk0"),
+        "restart": lambda: nvme.auriga("restart", "disk0", check=False, timeout=60),
+    }
+    # These wait for resume: only where there is none to wait for.
+    waiting = ("attach", "restart")
+
+    def change():
+        name = rng.choice(list(steps))
+        if name in waiting:
+            nvme.auriga("power", "resume")
+        steps[name]()
+        done[name] += 1
+        time.sleep(rng.random() * 0.2)
+
+    def play():
+        cycles(nvme, over, change)
+        nvme.auriga("power", "resume")
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        result = bench(nvme, "disk0", "--rw", "mixed", "--verify", "--qd", "16", "--time", seconds,
+                       seconds=seconds + 60)
+    finally:
+        over.set()
+        thread.join(60)
+    check(result)
+    assert sum(done.values()) >= seconds and not thread.is_alive(), done
+    nvme.wait_for(lambda: nvme.row("disk0")["state"] == "running", 20, "service")
+    deaths = nvme.info("disk0")["deaths"]
+    assert deaths["crash"] == deaths["protocol"] == deaths["start"] == 0, nvme.log()
 
 
 def race(rig, name, count, idle_us, spread_us, seed):
