@@ -142,6 +142,24 @@ def test_what_is_refused(managed):
     assert managed.auriga("power", check=False).returncode == 2
 
 
+def test_an_open_serial_port_stays_up(managed):
+    name = attach(managed, "serial-loop", "serial0")
+    managed.auriga("power", name, "--idle", "100ms")
+    managed.wait_for(lambda: power(managed, name)["state"] == "d3", 5, "D3")
+    shell = Shell(managed, name)
+    managed.wait_for(lambda: power(managed, name)["state"] == "d0", 5, "D0")
+    time.sleep(0.5)
+    open_now = power(managed, name)
+    assert open_now["state"] == "d0" and open_now["ups"] == 1
+    assert {"tag": "open", "count": 1} in open_now["references"] and "open" in open_now["why"]
+    assert "kept in D0" in said(managed, "power", name, "d3")
+    # The system's sleep asks nobody.
+    assert system(managed, "suspend")[0][name]["result"] == "suspended"
+    assert system(managed, "resume")[0][name]["state"] == "d0"
+    shell.end()
+    managed.wait_for(lambda: power(managed, name)["state"] == "d3", 5, "D3 again")
+
+
 def test_metrics(managed):
     name = attach(managed)
     managed.auriga("power", name, "cycle")
