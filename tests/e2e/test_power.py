@@ -59,6 +59,7 @@ def said(rig, *args):
 # ------------------------------------------------------------------- one device
 
 
+@pytest.mark.sanitize
 def test_down_and_up_again_with_the_next_request(managed):
     name = attach(managed)
     fresh = power(managed, name)
@@ -177,6 +178,7 @@ def test_metrics(managed):
 # -------------------------------------------------------------------- the system
 
 
+@pytest.mark.sanitize
 def test_suspend_and_resume_keep_requests(managed):
     """What is outstanding and what comes meanwhile ends after resume, in the same host."""
     name = attach(managed)
@@ -230,6 +232,7 @@ def stubborn(rig, name):
     return shell
 
 
+@pytest.mark.sanitize
 def test_a_driver_that_does_not_answer_holds_nothing_up(managed):
     good, shell = attach(managed), stubborn(managed, "stuck")
     pid = managed.row("stuck")["pid"]
@@ -358,6 +361,7 @@ def test_a_driver_that_crashes_on_its_way_down(managed):
     assert echoes(shell)["generation"] == 3
 
 
+@pytest.mark.sanitize
 def test_whatever_is_to_be_started_waits_for_resume(managed):
     unloaded = attach(managed, "t-echo", "unloaded", "--policy", "idle=0.1")
     Shell(managed, unloaded).end()
@@ -423,6 +427,7 @@ def test_the_managers_death_while_suspended(managed):
     assert power(managed, name)["state"] == "d0"
 
 
+@pytest.mark.sanitize
 def test_the_managers_death_on_the_way_down(managed):
     """One device is down, the other is not: the next manager goes on with it."""
     name, shell = attach(managed), stubborn(managed, "stuck")
