@@ -13,7 +13,7 @@ from collections import Counter
 
 import pytest
 
-from crowd import Watch, starved
+from crowd import Watch
 from disk import bench, load
 from rig import Progress, kill_host, long
 from torture import Shell
@@ -42,11 +42,14 @@ def power(rig, name):
 
 
 def system(rig, what):
-    """Suspend or resume: what became of each device, by name; and the seconds that it took."""
+    """Suspend or resume: what became of each device, by name; and the seconds that it took, by the
+    manager's clock, which is to be at most so many on a machine that has time."""
     watch = Watch()
     report = json.loads(rig.auriga("power", "--json", what).stdout)
+    crowd = time.monotonic() - watch.began - watch.took()
     assert report["suspended"] == (what == "suspend")
-    return {d["name"]: d for d in report["devices"]}, watch.took()
+    assert report["took_ms"] / 1000 < BUDGET + 1.5 + crowd, report
+    return {d["name"]: d for d in report["devices"]}, report["took_ms"] / 1000
 
 
 def said(rig, *args):
@@ -235,10 +238,7 @@ def stubborn(rig, name):
 @pytest.mark.sanitize
 def test_a_driver_that_does_not_answer_holds_nothing_up(managed):
     good, shell = attach(managed), stubborn(managed, "stuck")
-    pid = managed.row("stuck")["pid"]
-    waited = starved(managed.managers[-1].pid, pid)
-    devices, seconds = system(managed, "suspend")
-    assert seconds < BUDGET + 1.5 + starved(managed.managers[-1].pid) - waited
+    devices, _ = system(managed, "suspend")
     assert devices[good]["result"] == "suspended"
     assert devices["stuck"]["result"].startswith("killed: it did not suspend within 2000 ms")
     row = managed.row("stuck")
@@ -266,8 +266,7 @@ def test_a_host_that_is_dead_in_all_but_name(managed, how):
         shell.wait(0.1)
     else:
         os.kill(managed.row(bad)["pid"], signal.SIGSTOP)
-    devices, seconds = system(managed, "suspend")
-    assert seconds < BUDGET + 1.5
+    devices, _ = system(managed, "suspend")
     assert devices[good]["result"] == "suspended" and devices[bad]["result"].startswith("killed")
     system(managed, "resume")
     managed.wait_for(lambda: managed.row(bad)["state"] == "running", 10, "service")
@@ -312,7 +311,7 @@ def test_a_slow_driver_has_its_time(managed):
 def test_a_driver_that_is_too_slow_to_suspend(managed):
     shell = sleepy(managed, (SLOW_EXIT, 10000))
     devices, seconds = system(managed, "suspend")
-    assert devices["sleepy"]["result"].startswith("killed") and seconds < BUDGET + 1.5
+    assert devices["sleepy"]["result"].startswith("killed") and seconds >= BUDGET
     assert system(managed, "resume")[0]["sleepy"]["result"] == "started"
     assert echoes(shell)["generation"] == 2
 
@@ -322,7 +321,7 @@ def test_a_driver_that_is_too_slow_to_resume(managed):
     system(managed, "suspend")
     devices, seconds = system(managed, "resume")
     assert "not up within" in devices["sleepy"]["result"]
-    assert BUDGET <= seconds < BUDGET + 1.5
+    assert seconds >= BUDGET
     assert echoes(shell)["generation"] == 2
     assert managed.info("sleepy")["deaths"]["hang"] == 1
 
