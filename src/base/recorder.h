@@ -26,6 +26,7 @@
  * @beat: the last sequence number asked for (AU_HM_BEAT) that the lane's loop has seen.
  * @state: of the device state machine, for people.
  * @completed: requests completed, ever; progress for the restart budget.
+ * @state_ns, @state_name: since when it is in that state, and what that is called.
  * @overdue_ms: how long the oldest request whose cancellation was asked for has been held by the
  *	driver all the same; 0: none.
  */
@@ -34,8 +35,12 @@ struct au_lane_status {
 	_Atomic uint32_t state;
 	_Atomic uint64_t completed;
 	_Atomic uint32_t overdue_ms;
-	uint32_t reserved[11];
+	uint32_t reserved;
+	_Atomic uint64_t state_ns;
+	char state_name[24];
+	uint32_t reserved2[2];
 };
+_Static_assert(sizeof(struct au_lane_status) == 64, "hosts outlive managers");
 
 /** enum au_power_shown - power, as the status page shows it. */
 enum au_power_shown {

@@ -98,6 +98,7 @@ enum au_host_msg {
 		37, /* answered by AU_HM_ANSWER: JSON about device, history, channels, sandbox */
 	AU_HM_ADOPT = 38, /* a new manager: answered by AU_HM_ADOPTED */
 	AU_HM_POWER = 39, /* struct au_hm_power; answered by AU_HM_POWERED, but for the idle time */
+	AU_HM_DESCRIBE = 48, /* head only; answered by AU_HM_DESCRIPTION */
 	/* host to manager */
 	AU_HM_READY = 64,  /* JSON: units, times, layers */
 	AU_HM_FAILED = 65, /* struct au_hm_failed: start failed; the host exits */
@@ -106,11 +107,12 @@ enum au_host_msg {
 			    * because AU_HM_OPEN failed */
 	AU_HM_GONE =
 		67, /* struct au_hm_gone, or only the head: the device was removed by surprise */
-	AU_HM_UNITS = 68,   /* JSON: units were added or removed */
-	AU_HM_ANSWER = 69,  /* JSON */
-	AU_HM_ADOPTED = 70, /* JSON + the descriptors of AU_HM_START that outlive a host */
-	AU_HM_LOG = 71,	    /* text: one line for the manager's log */
-	AU_HM_SERVING = 72, /* head only: the gate is open, replay is over */
+	AU_HM_UNITS = 68,	/* JSON: units were added or removed */
+	AU_HM_ANSWER = 69,	/* JSON */
+	AU_HM_ADOPTED = 70,	/* JSON + the descriptors of AU_HM_START that outlive a host */
+	AU_HM_LOG = 71,		/* text: one line for the manager's log */
+	AU_HM_SERVING = 72,	/* head only: the gate is open, replay is over */
+	AU_HM_DESCRIPTION = 80, /* JSON: what the device is doing */
 	AU_HM_POWERED = 73, /* struct au_hm_powered: what AU_HM_POWER wanted is done, or is not */
 };
 
@@ -138,6 +140,9 @@ enum au_host_msg {
  * "channels": [{"channel", "unit", "token": "32 hex digits", "depth", "buffer_size"}], "fds":
  * {"status": i, "state": i, "retained": i, "claim": i}: those that it has, "times_us", "serving":
  * the gate is open, "gone": the device was removed} + the descriptors.
+ *
+ * AU_HM_DESCRIPTION: {"lane_answers": whether the lane does, within 200 ms; then "device": of
+ * struct auf_description, "requests", "queues", "interrupts", "power", "history": a list of lines}.
  *
  * AU_HM_ANSWER: what AU_HM_ADOPTED has but "fds" and tokens, with counters in "channels", of which
  * there are as many as fit and "channels_left_out" more, and "state",

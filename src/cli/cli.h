@@ -63,6 +63,7 @@ int cmd_power(const struct cli_command *self, int argc, char **argv);
 int cmd_hold(const struct cli_command *self, int argc, char **argv);
 int cmd_crash(const struct cli_command *self, int argc, char **argv);
 int cmd_trace(const struct cli_command *self, int argc, char **argv);
+int cmd_why_stuck(const struct cli_command *self, int argc, char **argv);
 int cmd_why(const struct cli_command *self, int argc, char **argv);
 int cmd_drivers(const struct cli_command *self, int argc, char **argv);
 int cmd_lab(const struct cli_command *self, int argc, char **argv);

@@ -29,6 +29,8 @@ static const struct cli_command commands[] = {
 	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
 	{ "trace", "[--follow] [--json] NAME",
 	  "what its flight recorder holds: of the last death, and of now", cmd_trace },
+	{ "why-stuck", "[--json] NAME", "why a device does not go on, as far as can be seen",
+	  cmd_why_stuck },
 	{ "export",
 	  "NAME pty --link PATH | NAME rfc2217 --listen [HOST:]PORT | NAME nbd --socket PATH | "
 	  "NAME fuse --mount DIR",
@@ -56,12 +58,11 @@ static void main_help(FILE *to)
 {
 	fprintf(to, "usage: auriga [--runtime-dir DIR] COMMAND [ARGUMENTS]\n\n");
 	for (unsigned int i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
-	fprintf(to,
-		"\nA unit is named by its name (serial0.1), or run in this process:\n"
-		"  inproc:DRIVER[,address=ADDRESS][,unit=N][,poll=app][,PARAM=VALUE]...\n"
-		"ADDRESS: vfio:0000:01:00.0, vfio-user:PATH, vhost-user:PATH, virtual\n"
-		"`auriga COMMAND --help` says more; auriga(1) says all.\n");
+		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].help);
+	fprintf(to, "\nA unit is named by its name (serial0.1), or run in this process:\n"
+		    "  inproc:DRIVER[,address=ADDRESS][,unit=N][,poll=app][,PARAM=VALUE]...\n"
+		    "ADDRESS: vfio:0000:01:00.0, vfio-user:PATH, vhost-user:PATH, virtual\n"
+		    "`auriga COMMAND --help` says more; auriga(1) says all.\n");
 }
 
 int cli_usage(const struct cli_command *self)

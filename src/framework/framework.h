@@ -267,6 +267,63 @@ void auf_device_power_info(struct au_device *dev, struct auf_power_info *info);
 /** auf_power_state_name - "d0", "d3", "going-down", "going-up", "suspended", "off". Any thread. */
 const char *auf_power_state_name(enum auf_power_state state);
 
+/* -------------------------------------------------------------- what it is doing */
+
+#define AUF_DESCRIBED_QUEUES   16u
+#define AUF_DESCRIBED_REQUESTS 8u
+
+/** struct auf_queue_description - a queue. @number: within its unit; @why: what waits does; "":
+ * nothing keeps it. */
+struct auf_queue_description {
+	unsigned int unit, lane, number;
+	const char *state;
+	uint32_t waiting, owned, kept;
+	const char *why;
+};
+
+/**
+ * struct auf_request_description - an outstanding request.
+ * @age_ms: for at least so long; up to a second more, or more where no bus is looked at.
+ * @owner: "queue", "class" or "driver".
+ * @overdue_ms: how long ago it was to be cancelled, if the driver does not let go; 0: it is not.
+ */
+struct auf_request_description {
+	unsigned int unit, lane;
+	const char *cls;
+	uint32_t slot, length;
+	uint16_t op;
+	uint64_t age_ms;
+	const char *owner;
+	bool cancel_asked, cancelable, suspect, kept;
+	uint64_t overdue_ms;
+};
+
+/**
+ * struct auf_description - what a device is doing.
+ * @state, @state_ms: of its state machine, and for how long.
+ * @running: in the middle of a step of it.
+ * @handles: open; @outstanding: requests, and @owned: of them, of the driver or the class.
+ * @alone: a suspect runs alone, or is to.
+ * @irq: "intx", "msi", "msi-x", or NULL: it has none; the counts are of the line.
+ * @requests: the oldest.
+ */
+struct auf_description {
+	uint64_t now_ms;
+	const char *state;
+	uint64_t state_ms;
+	bool running, gone, stopping, gate_open, delivering, alone;
+	unsigned int lanes, handles, outstanding, owned;
+	const char *irq;
+	bool irq_on, irq_polling;
+	uint64_t irq_storms, irq_total, irq_unclaimed;
+	unsigned int queue_count, queues_left_out, request_count;
+	struct auf_queue_description queues[AUF_DESCRIBED_QUEUES];
+	struct auf_request_description requests[AUF_DESCRIBED_REQUESTS];
+};
+
+/** auf_device_describe - look at it. Lane 0. */
+void auf_device_describe(struct au_device *dev, struct auf_description *description);
+
 #define AUF_REPORT_ENTRIES 48u
 
 /** struct auf_report_entry - a line of a driver's report. @text: if @is_text, else @number. */

@@ -182,7 +182,11 @@ struct auf_request {
 	uint64_t asked_ms;
 	uint64_t order; /* with REQ_LISTED: of delivery */
 	uint32_t started, done;
+	uint64_t seen_tag, seen_ms; /* since when it is known to be outstanding: describe.c */
 };
+
+/** auf_request_seen - it is outstanding at @now_ms. Its lane, or held. */
+void auf_request_seen(struct auf_request *r, uint64_t now_ms);
 
 static inline struct auf_request *auf_request(struct au_request *req)
 {

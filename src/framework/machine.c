@@ -233,6 +233,14 @@ static const uint8_t machine_table[STATE_COUNT][EVENT_COUNT] = {
 };
 #undef TO
 
+/* For who looks from outside, even if the lane does not come back from the state. */
+static void machine_show(struct au_lane_status *status, unsigned int state)
+{
+	atomic_store(&status->state, state);
+	snprintf(status->state_name, sizeof(status->state_name), "%s", machine_states[state].name);
+	atomic_store(&status->state_ns, au_os_now_ns());
+}
+
 static void machine_note(struct au_device *dev, unsigned int state, unsigned int event,
 			 unsigned int next, int result)
 {
@@ -249,7 +257,7 @@ static void machine_note(struct au_device *dev, unsigned int state, unsigned int
 		 machine_events[event], machine_states[next].name);
 	au_trace_text(lane->recorder, lane->index, device_state, result, step);
 	if (lane->recorder && lane->index < AU_RECORDER_LANES)
-		atomic_store(&lane->recorder->status->lane[lane->index].state, next);
+		machine_show(&lane->recorder->status->lane[lane->index], next);
 }
 
 /* It does not come back from D3: to those who have it open it is as if it had been pulled out,

@@ -29,9 +29,17 @@ static void presence_look(struct au_device *dev)
 	dev->presence.looking = false;
 }
 
-static void presence_waits(struct auf_request *r, void *waiting)
+struct presence_sweep {
+	uint64_t now_ms;
+	bool waiting;
+};
+
+static void presence_waits(struct auf_request *r, void *arg)
 {
-	*(bool *)waiting = true;
+	struct presence_sweep *sweep = arg;
+
+	sweep->waiting = true;
+	auf_request_seen(r, sweep->now_ms);
 }
 
 static bool presence_open(const struct au_device *dev)
@@ -45,15 +53,15 @@ static bool presence_open(const struct au_device *dev)
 static void presence_due(struct auf_timeout *timeout)
 {
 	struct au_device *dev = AU_CONTAINER(timeout, struct au_device, presence.timeout);
-	bool waiting = false;
+	struct presence_sweep sweep = { .now_ms = dev->lane->now_ms };
 
 	auf_timeout_set(dev->lane, timeout, PRESENCE_MS);
 	if (presence_open(dev)) {
 		auf_device_hold(dev);
-		auf_device_sweep(dev, presence_waits, &waiting);
+		auf_device_sweep(dev, presence_waits, &sweep);
 		auf_device_let_go(dev);
 	}
-	if (waiting)
+	if (sweep.waiting)
 		presence_look(dev);
 }
 

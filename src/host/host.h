@@ -196,8 +196,8 @@ struct host {
 	uint32_t gone_reason; /* enum au_gone */
 	char gone_why[160];
 
-	_Atomic int query;		    /* enum host_query */
-	uint64_t query_due_ms, gate_due_ms; /* main thread; 0: not */
+	_Atomic int query, describe;			     /* enum host_query */
+	uint64_t query_due_ms, describe_due_ms, gate_due_ms; /* main thread; 0: not */
 };
 
 #define HOST_STAGE_SIZE 16
@@ -226,6 +226,12 @@ void host_power(struct host *host, const struct au_hm_power *msg);
 void host_power_show(struct host *host);
 /** host_power_report - what keeps it up. Lane 0. */
 json_t *host_power_report(struct host *host);
+/** host_describe - AU_HM_DESCRIBE. Main thread. */
+void host_describe(struct host *host);
+/** host_describe_due - its lane has not answered until now. Main thread. */
+void host_describe_due(struct host *host);
+/** host_report_history - the steps of its state machine. Lane 0. */
+json_t *host_report_history(struct host *host);
 /** host_notice - what the framework has to say about the device. Lane. */
 void host_notice(void *context, struct au_device *dev, enum auf_notice what, void *object);
 

@@ -253,8 +253,12 @@ static int host_timers(struct host *host)
 			free(text);
 		}
 	}
+	if (host->describe_due_ms && now >= host->describe_due_ms)
+		host_describe_due(host);
 	if (host->gate_due_ms)
 		next = host->gate_due_ms;
+	if (host->describe_due_ms && host->describe_due_ms < next)
+		next = host->describe_due_ms;
 	if (host->query_due_ms && host->query_due_ms < next)
 		next = host->query_due_ms;
 	return next == UINT64_MAX ? -1 : (int)(next - now);
@@ -284,6 +288,9 @@ static bool host_message(struct host *host, const void *msg, size_t length, int 
 		return true;
 	case AU_HM_QUERY:
 		host_query(host);
+		return true;
+	case AU_HM_DESCRIBE:
+		host_describe(host);
 		return true;
 	case AU_HM_ADOPT:
 		host_adopt(host);

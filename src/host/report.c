@@ -180,7 +180,7 @@ char *host_report_adopted(struct host *host, int fds[AU_MSG_FDS], unsigned int *
 }
 
 /* One entry a line. */
-static json_t *report_history(struct host *host)
+json_t *host_report_history(struct host *host)
 {
 	char text[8192];
 	json_t *list = json_array();
@@ -243,7 +243,7 @@ char *host_report_answer(struct host *host, bool lane, json_t *driver)
 		json_object_set_new(o, json_is_string(driver) ? "report_error" : "report", driver);
 	if (lane) {
 		json_object_set_new(o, "power", host_power_report(host));
-		json_object_set_new(o, "history", report_history(host));
+		json_object_set_new(o, "history", host_report_history(host));
 	}
 	pthread_mutex_lock(&host->lock);
 	json_object_set_new(o, "units", report_units(host));

@@ -403,6 +403,8 @@ void mgr_calls_settle(struct mgr_device *dev)
 			mgr_call_answer(call, API_OK, json_pack("{s:s}", "name", dev->spec.name));
 		else if (call->wait == MGR_WAIT_QUERY && dev->state != MGR_RUNNING)
 			mgr_call_answer(call, API_OK, mgr_device_info(dev));
+		else if (call->wait == MGR_WAIT_DESCRIBE && dev->state != MGR_RUNNING)
+			mgr_stuck_answer(call, dev, NULL);
 		else if (call->wait == MGR_WAIT_POWER && dev->state != MGR_RUNNING)
 			mgr_call_error(call, -EIO, "%s is %s: %s", dev->spec.name,
 				       mgr_device_state(dev), dev->reason);
@@ -464,6 +466,8 @@ void mgr_api_timeout(struct mgr_call *call)
 		json_object_set_new(info, "report_error",
 				    json_string("its host does not answer within 500 ms"));
 		mgr_call_answer(call, API_OK, info);
+	} else if (call->wait == MGR_WAIT_DESCRIBE) {
+		mgr_stuck_answer(call, dev, NULL);
 	} else if (call->wait == MGR_WAIT_POWER) {
 		mgr_call_error(call, -ETIMEDOUT, "%s does not answer: it is %s", dev->spec.name,
 			       mgr_power_state(dev));
@@ -519,13 +523,15 @@ static void api_on_device(struct mgr_call *call, const char *method, const char 
 		api_crash(call, dev);
 	else if (!strcmp(verb, "trace") && get)
 		mgr_api_trace(call, dev);
+	else if (!strcmp(verb, "why-stuck") && get)
+		mgr_api_stuck(call, dev);
 	else if (!strcmp(verb, "power") && post)
 		mgr_api_power(call, dev);
 	else
 		mgr_call_answer(call, API_NO_VERB,
 				json_pack("{s:s}", "error",
 					  "devices know GET, DELETE, POST restart, POST hold, "
-					  "POST power, GET crash and GET trace"));
+					  "POST power, GET crash, GET trace and GET why-stuck"));
 }
 
 void mgr_api(struct mgr_call *call, const char *method, const char *path)

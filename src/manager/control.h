@@ -12,12 +12,13 @@ struct MHD_Connection;
 /** enum mgr_wait - what a request waits for. */
 enum mgr_wait {
 	MGR_WAIT_NOTHING,
-	MGR_WAIT_UP,	 /* the device runs, in generation @generation or later; or it does not */
-	MGR_WAIT_DOWN,	 /* the device is forgotten */
-	MGR_WAIT_QUERY,	 /* its host has answered, or does not */
-	MGR_WAIT_OPEN,	 /* a session for why */
-	MGR_WAIT_POWER,	 /* its host has answered message @query, or is dead */
-	MGR_WAIT_SYSTEM, /* all devices have followed a suspend or resume */
+	MGR_WAIT_UP,	   /* the device runs, in generation @generation or later; or it does not */
+	MGR_WAIT_DOWN,	   /* the device is forgotten */
+	MGR_WAIT_QUERY,	   /* its host has answered, or does not */
+	MGR_WAIT_OPEN,	   /* a session for why */
+	MGR_WAIT_POWER,	   /* its host has answered message @query, or is dead */
+	MGR_WAIT_DESCRIBE, /* its host has said what it is doing, or does not */
+	MGR_WAIT_SYSTEM,   /* all devices have followed a suspend or resume */
 };
 
 /**
@@ -77,6 +78,11 @@ void mgr_api_power(struct mgr_call *call, struct mgr_device *dev);
 void mgr_api_power_system(struct mgr_call *call, bool get);
 /** mgr_api_power_host - move what a host says about power into @info, as far as it is right. */
 void mgr_api_power_host(json_t *info, json_t *host);
+
+/** mgr_api_stuck - GET why-stuck. */
+void mgr_api_stuck(struct mgr_call *call, struct mgr_device *dev);
+/** mgr_stuck_answer - with what its host says; NULL: it says nothing. */
+void mgr_stuck_answer(struct mgr_call *call, struct mgr_device *dev, const json_t *host);
 
 /** mgr_device_rows - a device as ls shows it: one row per unit, added to @list. */
 void mgr_device_rows(const struct mgr_device *dev, json_t *list);

@@ -196,6 +196,9 @@ void mgr_device_message(struct mgr_device *dev, const struct au_msg_head *msg, s
 	case AU_HM_ANSWER:
 		mgr_calls_answer(dev, text);
 		break;
+	case AU_HM_DESCRIPTION:
+		mgr_stuck_described(dev, text);
+		break;
 	case AU_HM_ADOPTED:
 		err = mgr_adopted(dev, text, fds);
 		break;

@@ -612,6 +612,8 @@ void mgr_calls_power(struct mgr *mgr);
 void mgr_calls_powered(struct mgr_device *dev, uint32_t seq, int result);
 /** mgr_calls_answer - AU_HM_ANSWER has come. */
 void mgr_calls_answer(struct mgr_device *dev, const char *text);
+/** mgr_stuck_described - AU_HM_DESCRIPTION has come. */
+void mgr_stuck_described(struct mgr_device *dev, const char *text);
 /** mgr_metrics - Prometheus' text format; the caller frees it. */
 char *mgr_metrics(struct mgr *mgr);
 
