@@ -59,6 +59,9 @@ static void trace_record(const json_t *answer, const json_t *record)
 	}
 	json_object_foreach(args, key, value)
 	{
+		/* Of results those that are errors are of interest. */
+		if (!strcmp(key, "result") && json_is_integer(value))
+			continue;
 		printf(" %s=", key);
 		if (json_is_string(value))
 			trace_text(json_string_value(value));

@@ -14,9 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STUCK_MS      500  /* for its host to answer */
-#define STUCK_RECORDS 8	   /* of the flight recorder */
-#define STUCK_OLD_MS  1000 /* a request that is outstanding for so long is worth a word */
+#define STUCK_MS      500 /* for its host to answer */
+#define STUCK_RECORDS 8	  /* of the flight recorder */
+#define STUCK_OLD_MS  300 /* a request that is outstanding for so long is worth a word */
 
 /** struct stuck - an answer that is being put together. */
 struct stuck {
@@ -60,6 +60,8 @@ static void stuck_manager(struct stuck *s)
 			  dev->spec.address);
 	if (au_loop_timer_is_set(&dev->retry))
 		stuck_say(s, "the next start is put off for a while after the last failure");
+	if (dev->state == MGR_IDLE)
+		stuck_say(s, "nobody has it open; the next open loads its driver");
 	if (dev->state == MGR_QUARANTINED)
 		stuck_say(s, "see 'auriga crash %s'; 'auriga restart %s' gives it a new budget",
 			  dev->spec.name, dev->spec.name);

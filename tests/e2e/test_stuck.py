@@ -52,6 +52,10 @@ def test_nobody_waits(rig):
 def test_the_driver_holds_a_request(rig):
     attach(rig, "t-hold")
     load(rig, "op", "1", "3")
+    rig.wait_for(lambda: stuck(rig)["host"]["device"]["owned"] == 3, 10, "the driver has them")
+    out = rig.auriga("why-stuck", "x").stdout
+    assert out.startswith("the oldest of 3 requests, "), out
+    said(rig, r"waits for at least 1\.\d s: the driver has it$")
     answer = said(rig, r"^the oldest of 3 requests, 'operation 17' of unit 0, waits for at least "
                        r"\d+\.\d s: the driver has it$")
     oldest = answer["host"]["requests"][0]
@@ -64,6 +68,7 @@ def test_the_driver_holds_a_request(rig):
 def test_a_cancelled_request_that_is_held(rig):
     attach(rig, "t-hold", "--policy", "request_timeout=60")
     client = load(rig, "op", "1", "1")
+    rig.wait_for(lambda: stuck(rig)["host"]["device"]["owned"] == 1, 10, "the driver has it")
     client.kill()
     answer = said(rig, "and it was cancelled$")
     assert answer["host"]["requests"][0]["cancel_asked"]

@@ -37,7 +37,7 @@ def test_states_are_told_by_name(rig):
     assert load(rig, "load", "0.2", "4").returncode == 0
     out = rig.auriga("trace", "x").stdout
     assert re.search(r"^-- generation 1, process \d+$", out, re.M), out
-    line = r"^\d\d:\d\d:\d\d\.\d{6}  lane0  device_state  result=0 step=%s$"
+    line = r"^\d\d:\d\d:\d\d\.\d{6}  lane0  device_state  step=%s$"
     for step in ("created: start -> prepare", "prepare: done -> d0-entry", "io-start: done -> d0"):
         assert re.search(line % step, out, re.M), (step, out)
     assert re.search(r"handle_open +unit=0 depth=\d+$", out, re.M), out
