@@ -28,7 +28,7 @@ enum { FCR_ENABLE = 0x01, FCR_CLEAR = 0x06, FCR_TRIGGER_14 = 0xc0 };
 enum { LCR_STOP2 = 0x04, LCR_BREAK = 0x40, LCR_DLAB = 0x80, MCR_OUT2 = 0x08 };
 enum { LSR_DATA = 0x01, LSR_TX_EMPTY = 0x20, LSR_TX_IDLE = 0x40 }; /* between: AU_RX_* */
 
-enum { FIFO = 16, TRIGGER = 14, PORTS = 4, PORT_SIZE = 8, EMPTY_MS = 500 };
+enum { FIFO = 16, TRIGGER = 14, PORTS = 4, PORT_SIZE = 8 };
 
 struct port {
 	struct au_serial *serial;
@@ -210,8 +210,7 @@ static int uart_d0_entry(struct au_device *dev, enum au_power from)
 {
 	struct uart *u = au_context(dev);
 	/* What a dead host left in the FIFOs is still good, and so is what came in D3. */
-	bool good = from == AU_POWER_FAILED || from == AU_POWER_D3;
-	uint8_t fcr = FCR_ENABLE | FCR_TRIGGER_14 | (good ? 0 : FCR_CLEAR);
+	uint8_t fcr = FCR_ENABLE | FCR_TRIGGER_14 | (from == AU_POWER_OFF ? FCR_CLEAR : 0);
 
 	for (struct port *p = u->port; p < u->port + u->ports; p++) {
 		/* It may have died with the divisor latch in the place of other registers. */
@@ -229,28 +228,12 @@ static int uart_d0_entry(struct au_device *dev, enum au_power from)
 	return 0;
 }
 
-/* D3 may forget the FIFOs: what is in them is sent, if the line takes it, and received. */
-static void port_empty(struct au_device *dev, struct port *p)
-{
-	uint8_t lsr = port_status(p);
-
-	for (int ms = 0; !(lsr & LSR_TX_IDLE) && ms < EMPTY_MS; ms++) {
-		au_sleep_ms(dev, 1);
-		lsr = port_status(p);
-	}
-	for (int n = 0; n < FIFO && (lsr & LSR_DATA) && port_receive(p, 1); n++)
-		lsr = port_status(p);
-}
-
 static int uart_d0_exit(struct au_device *dev, enum au_power to)
 {
 	struct uart *u = au_context(dev);
 
-	for (struct port *p = u->port; p < u->port + u->ports; p++) {
-		if (to == AU_POWER_D3)
-			port_empty(dev, p);
+	for (struct port *p = u->port; p < u->port + u->ports; p++)
 		au_write8(p->regs, IER, 0);
-	}
 	return 0;
 }
 

@@ -119,6 +119,8 @@ int serial_tx_init(struct au_serial *port);
 void serial_tx_kick(struct au_serial *port);
 /** serial_tx_flow - send XON or XOFF before anything else. */
 void serial_tx_flow(struct au_serial *port, uint8_t byte);
+/** serial_tx_flush - wait for a moment until the device has sent what it has. */
+void serial_tx_flush(struct au_serial *port);
 /** serial_tx_suspend - the driver will not come back from its last take; those bytes stay
  * uncertain. */
 void serial_tx_suspend(struct au_serial *port);

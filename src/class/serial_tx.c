@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define DRAIN_POLL_MS 1
+#define FLUSH_MS      500u
 
 static void tx_canceled(struct au_request *req);
 
@@ -143,6 +144,17 @@ void serial_tx_flow(struct au_serial *port, uint8_t byte)
 {
 	port->tx_flow = byte;
 	serial_tx_kick(port);
+}
+
+/* In D3 the device may forget what it has not sent yet. */
+void serial_tx_flush(struct au_serial *port)
+{
+	for (unsigned int ms = 0; ms < FLUSH_MS; ms++) {
+		if (!port->ops.tx_idle || port->ops.tx_idle(port))
+			return;
+		auf_device_sleep_ms(port->dev, 1);
+	}
+	au_log(port->dev, AU_LOG_WARN, "asleep with bytes unsent: the line does not take them");
 }
 
 void serial_tx_suspend(struct au_serial *port)

@@ -320,9 +320,12 @@ static void unit_suspend(struct au_unit *unit)
 	struct au_serial *port = auf_unit_priv(unit);
 	const struct serial_state *st = port->state;
 
-	/* Nobody will take what the peer sends meanwhile. */
-	if (auf_unit_asleep(unit) && (st->line.flow & AU_FLOW_RTSCTS))
-		port->ops.set_modem(port, st->outputs & ~(uint32_t)AU_MODEM_RTS);
+	if (auf_unit_asleep(unit)) {
+		/* Nobody will take what the peer sends meanwhile. */
+		if (st->line.flow & AU_FLOW_RTSCTS)
+			port->ops.set_modem(port, st->outputs & ~(uint32_t)AU_MODEM_RTS);
+		serial_tx_flush(port);
+	}
 	port->up = false;
 	serial_tx_suspend(port);
 }

@@ -388,6 +388,11 @@ void auf_bus_check(struct au_device *dev)
 void au_sleep_ms(struct au_device *dev, uint32_t ms)
 {
 	auf_verify_sleep(dev);
+	auf_device_sleep_ms(dev, ms);
+}
+
+void auf_device_sleep_ms(struct au_device *dev, uint32_t ms)
+{
 	if (dev->bus)
 		au_bus_flush(dev->bus);
 	au_os_sleep_ms(ms);

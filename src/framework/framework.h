@@ -223,6 +223,8 @@ int auf_device_power(struct au_device *dev, enum auf_power_verb verb,
 /** auf_device_set_idle - @ms without anything to do, and it goes to D3; 0: never, and it wakes up.
  * Lane 0. */
 void auf_device_set_idle(struct au_device *dev, uint32_t ms);
+/** auf_device_sleep_ms - au_sleep_ms() for classes: in restore() and suspend(). */
+void auf_device_sleep_ms(struct au_device *dev, uint32_t ms);
 /** auf_device_wake - something has happened that it is to be in D0 for. Any thread. */
 void auf_device_wake(struct au_device *dev);
 

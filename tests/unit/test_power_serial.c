@@ -131,6 +131,23 @@ static void test_receive_ends(void **state)
 	assert_done(r, 2, 0, 1);
 }
 
+/* The device is still sending: that takes a moment, and no more than that. */
+static void test_flush(void **state)
+{
+	struct rig *r = *state;
+	uint64_t before = auf_lane_now_ms(r->lane);
+
+	power(r, AUF_POWER_SUSPEND);
+	assert_true(auf_lane_now_ms(r->lane) - before < 10);
+	power(r, AUF_POWER_RESUME);
+	fake->busy = true;
+	before = auf_lane_now_ms(r->lane);
+	power(r, AUF_POWER_SUSPEND);
+	assert_true(auf_lane_now_ms(r->lane) - before >= 500);
+	assert_true(auf_lane_now_ms(r->lane) - before < 600);
+	assert_int_equal(info(r).state, AUF_POWER_IS_SUSPENDED);
+}
+
 static void test_drain(void **state)
 {
 	struct rig *r = *state;
@@ -196,6 +213,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receiving, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flush, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_settings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closed_asleep, setup, teardown),
