@@ -21,7 +21,6 @@
 
 enum { BLK_IN = 0, BLK_OUT = 1, BLK_FLUSH = 4, BLK_DISCARD = 11, BLK_WRITE_ZEROES = 13 };
 enum { BLK_S_OK = 0, BLK_S_IOERR = 1, BLK_S_UNSUPP = 2, BLK_S_NONE = 0xff };
-enum { BLK_VECTOR_CONFIG, BLK_VECTOR_QUEUE };
 
 /* struct blk_config - what of the device's configuration is of interest. */
 struct blk_config {
@@ -79,7 +78,6 @@ struct blk {
 	uint32_t depth, pieces;
 	uint32_t timeout_ms;
 	bool packed;
-	bool irqs, messages;
 	struct blk_config config;
 	struct au_dma_limits limits;
 	uint32_t shift;
@@ -232,7 +230,7 @@ static bool blk_idle(void *context)
 
 	if (!b->live || b->free_count == b->depth)
 		return true;
-	return b->irqs && !b->unpublished && virtq_arm(&b->queue.ring);
+	return b->virtio.irqs && !b->unpublished && virtq_arm(&b->queue.ring);
 }
 
 /* --------------------------------------------------------------------- up, down */
@@ -255,8 +253,7 @@ static int blk_bring_up(struct blk *b)
 		size = (uint32_t)v->config_size;
 	err = virtio_config(v, 0, &b->config, size);
 	if (!err)
-		err = virtio_queue(v, &b->queue, 0, BLK_DEPTH_MAX, b->ring_slots, BLK_PIECES_MAX,
-				   b->messages ? BLK_VECTOR_QUEUE : VIRTIO_NO_VECTOR);
+		err = virtio_queue(v, &b->queue, 0, BLK_DEPTH_MAX, b->ring_slots, BLK_PIECES_MAX);
 	return err ? err : virtio_go(v);
 }
 
@@ -446,8 +443,9 @@ static void blk_clock(struct au_timer *timer, void *context)
 	}
 }
 
-static void blk_config_changed(struct blk *b)
+static void blk_news(void *context)
 {
+	struct blk *b = context;
 	uint64_t capacity;
 
 	if (b->virtio.needs_reset) {
@@ -458,34 +456,9 @@ static void blk_config_changed(struct blk *b)
 	}
 }
 
-/* With messages each vector has its meaning; the line is asked what it is. */
-static void blk_config_dpc(struct au_irq *irq)
+static void blk_serve(void *context)
 {
-	struct blk *b = au_irq_context(irq);
-
-	virtio_changed(&b->virtio);
-	blk_config_changed(b);
-}
-
-static bool blk_line_isr(struct au_irq *irq)
-{
-	struct blk *b = au_irq_context(irq);
-
-	return virtio_interrupts(&b->virtio);
-}
-
-static void blk_line_dpc(struct au_irq *irq)
-{
-	struct blk *b = au_irq_context(irq);
-
-	if (b->virtio.changed)
-		blk_config_dpc(irq);
-	blk_poll(b);
-}
-
-static void blk_queue_dpc(struct au_irq *irq)
-{
-	blk_poll(au_irq_context(irq));
+	blk_poll(context);
 }
 
 static void blk_surprise(struct au_device *dev)
@@ -493,27 +466,6 @@ static void blk_surprise(struct au_device *dev)
 	struct blk *b = au_context(dev);
 
 	__atomic_store_n(&b->gone, true, __ATOMIC_RELAXED);
-}
-
-static int blk_irqs(struct blk *b)
-{
-	unsigned int count = au_param_uint(b->dev, "polled") ? 0 : au_irq_count(b->dev);
-	struct au_irq_config config = { AU_HEAD(struct au_irq_config), .context = b };
-	struct au_irq *irq;
-	int err;
-
-	b->irqs = count > 0;
-	b->messages = count > 1;
-	if (!b->irqs)
-		return 0;
-	config.isr = b->messages ? NULL : blk_line_isr;
-	config.dpc = b->messages ? blk_config_dpc : blk_line_dpc;
-	err = au_irq_create(b->dev, &config, &irq);
-	if (err || !b->messages)
-		return err;
-	config.vector = BLK_VECTOR_QUEUE;
-	config.dpc = blk_queue_dpc;
-	return au_irq_create(b->dev, &config, &irq);
 }
 
 static int blk_prepare(struct au_device *dev)
@@ -530,7 +482,8 @@ static int blk_prepare(struct au_device *dev)
 	err = virtio_prepare(&b->virtio, dev);
 	if (!err)
 		err = au_dma_alloc(dev, BLK_DEPTH_MAX * sizeof(struct blk_wire), 4096, &b->wire);
-	err = err ? err : blk_irqs(b);
+	if (!err && !au_param_uint(dev, "polled"))
+		err = virtio_irqs(&b->virtio, b, blk_news, blk_serve);
 	err = err ? err : au_poller_create(dev, &poller, &handle);
 	return err ? err : au_timer_create(dev, blk_clock, b, &b->clock);
 }

@@ -7,7 +7,6 @@
 /* One buffer each way at a time: what a dead host had is unknown, as with the FIFO of a UART. */
 enum { FIFO_MAX = 256, ENTRIES = 4 };
 enum { QUEUE_RX, QUEUE_TX };
-enum { VECTOR_CONFIG, VECTOR_QUEUES };
 
 struct con {
 	struct virtio virtio;
@@ -17,7 +16,6 @@ struct con {
 	struct au_serial *port;
 	struct au_device *dev;
 	bool live;
-	bool irqs, messages;
 	bool receiving, sending; /* the device has the buffer */
 	struct au_timer *clock;
 	struct virtq_slot rx_slots[ENTRIES], tx_slots[ENTRIES];
@@ -106,7 +104,7 @@ static bool con_idle(void *context)
 		return true;
 	rx = virtq_arm(&c->rx.ring);
 	tx = virtq_arm(&c->tx.ring);
-	return c->irqs && rx && tx;
+	return c->virtio.irqs && rx && tx;
 }
 
 /* ------------------------------------------------------------------- the class */
@@ -143,57 +141,23 @@ static const struct au_serial_ops con_ops = {
 
 /* -------------------------------------------------------------------- up, down */
 
-static bool con_line_isr(struct au_irq *irq)
+static void con_news(void *context)
 {
-	return virtio_interrupts(&((struct con *)au_irq_context(irq))->virtio);
-}
+	struct con *c = context;
 
-static void con_queue_dpc(struct au_irq *irq)
-{
-	con_poll(au_irq_context(irq));
-}
-
-static void con_config_dpc(struct au_irq *irq)
-{
-	struct con *c = au_irq_context(irq);
-
-	virtio_changed(&c->virtio);
 	if (c->virtio.needs_reset)
 		con_broken(c, "it asks for a reset");
 }
 
-static void con_line_dpc(struct au_irq *irq)
+static void con_serve(void *context)
 {
-	if (((struct con *)au_irq_context(irq))->virtio.changed)
-		con_config_dpc(irq);
-	con_queue_dpc(irq);
+	con_poll(context);
 }
 
 /* An interrupt may have been lost. */
 static void con_clock(struct au_timer *timer, void *context)
 {
 	con_poll(context);
-}
-
-static int con_irqs(struct con *c)
-{
-	unsigned int count = au_irq_count(c->dev);
-	struct au_irq_config config = { AU_HEAD(struct au_irq_config), .context = c };
-	struct au_irq *irq;
-	int err;
-
-	c->irqs = count > 0;
-	c->messages = count > 1;
-	if (!c->irqs)
-		return 0;
-	config.isr = c->messages ? NULL : con_line_isr;
-	config.dpc = c->messages ? con_config_dpc : con_line_dpc;
-	err = au_irq_create(c->dev, &config, &irq);
-	if (err || !c->messages)
-		return err;
-	config.vector = VECTOR_QUEUES;
-	config.dpc = con_queue_dpc;
-	return au_irq_create(c->dev, &config, &irq);
 }
 
 static int con_prepare(struct au_device *dev)
@@ -211,7 +175,7 @@ static int con_prepare(struct au_device *dev)
 	c->fifo = config.fifo;
 	err = virtio_prepare(&c->virtio, dev);
 	err = err ? err : au_dma_alloc(dev, 2 * FIFO_MAX, FIFO_MAX, &c->buffers);
-	err = err ? err : con_irqs(c);
+	err = err ? err : virtio_irqs(&c->virtio, c, con_news, con_serve);
 	err = err ? err : au_serial_add(dev, &config, &c->port);
 	err = err ? err : au_poller_create(dev, &poller, &handle);
 	return err ? err : au_timer_create(dev, con_clock, c, &c->clock);
@@ -220,14 +184,11 @@ static int con_prepare(struct au_device *dev)
 static int con_d0_entry(struct au_device *dev, enum au_power from)
 {
 	struct con *c = au_context(dev);
-	uint16_t vector = c->messages ? VECTOR_QUEUES : VIRTIO_NO_VECTOR;
 	int err = virtio_begin(&c->virtio, VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED, 0);
 
 	c->receiving = c->sending = false;
-	err = err ? err
-		  : virtio_queue(&c->virtio, &c->rx, QUEUE_RX, ENTRIES, c->rx_slots, 0, vector);
-	err = err ? err
-		  : virtio_queue(&c->virtio, &c->tx, QUEUE_TX, ENTRIES, c->tx_slots, 0, vector);
+	err = err ? err : virtio_queue(&c->virtio, &c->rx, QUEUE_RX, ENTRIES, c->rx_slots, 0);
+	err = err ? err : virtio_queue(&c->virtio, &c->tx, QUEUE_TX, ENTRIES, c->tx_slots, 0);
 	err = err ? err : virtio_go(&c->virtio);
 	if (err && !c->virtio.gone)
 		virtio_stop(&c->virtio);

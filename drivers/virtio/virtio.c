@@ -43,6 +43,10 @@
 
 #define ISR_CONFIG		     2u
 
+#define NO_VECTOR		     0xffffu
+#define VECTOR_CONFIG		     0u
+#define VECTOR_QUEUES		     1u
+
 #define RESET_MS		     2000u
 #define CONFIG_TRIES		     100u
 
@@ -244,12 +248,13 @@ static uint16_t queue_size(bool packed, uint16_t most, uint16_t device)
 	return size;
 }
 
-static int queue_program(struct virtio *v, const struct virtio_queue *q, const uint32_t offsets[3],
-			 uint16_t vector)
+static int queue_program(struct virtio *v, const struct virtio_queue *q, const uint32_t offsets[3])
 {
+	uint16_t vector = v->messages ? VECTOR_QUEUES : NO_VECTOR;
+
 	au_write16(v->common, COMMON_QUEUE_SIZE, q->ring.size);
 	au_write16(v->common, COMMON_QUEUE_VECTOR, vector);
-	if (vector != VIRTIO_NO_VECTOR && au_read16(v->common, COMMON_QUEUE_VECTOR) != vector) {
+	if (vector != NO_VECTOR && au_read16(v->common, COMMON_QUEUE_VECTOR) != vector) {
 		au_log(v->dev, AU_LOG_ERROR, "it has no room for interrupt %u of queue %u", vector,
 		       q->index);
 		return -AU_EIO;
@@ -262,7 +267,7 @@ static int queue_program(struct virtio *v, const struct virtio_queue *q, const u
 }
 
 int virtio_queue(struct virtio *v, struct virtio_queue *q, uint16_t index, uint16_t size,
-		 struct virtq_slot *slots, uint16_t tables, uint16_t vector)
+		 struct virtq_slot *slots, uint16_t tables)
 {
 	bool packed = v->features & VIRTIO_F_RING_PACKED;
 	uint64_t notify;
@@ -295,7 +300,7 @@ int virtio_queue(struct virtio *v, struct virtio_queue *q, uint16_t index, uint1
 	q->index = index;
 	q->notify_at = (uint32_t)notify;
 	q->slots = slots;
-	return queue_program(v, q, offsets, vector);
+	return queue_program(v, q, offsets);
 }
 
 /* --------------------------------------------------------------- configuration */
@@ -317,8 +322,12 @@ int virtio_config(struct virtio *v, uint32_t offset, void *to, uint32_t size)
 	return -AU_EIO;
 }
 
-bool virtio_interrupts(struct virtio *v)
+/* ------------------------------------------------------------------ interrupts */
+
+/* What it interrupts for, which quiets the line [4.1.4.5]. */
+static bool virtio_line_isr(struct au_irq *irq)
 {
+	struct virtio *v = au_irq_context(irq);
 	uint8_t why = v->isr ? au_read8(v->isr, 0) : 0;
 
 	if (why & ISR_CONFIG)
@@ -326,10 +335,53 @@ bool virtio_interrupts(struct virtio *v)
 	return why != 0;
 }
 
-void virtio_changed(struct virtio *v)
+static void virtio_queues_dpc(struct au_irq *irq)
 {
+	struct virtio *v = au_irq_context(irq);
+
+	v->serve(v->context);
+}
+
+static void virtio_config_dpc(struct au_irq *irq)
+{
+	struct virtio *v = au_irq_context(irq);
 	uint32_t status = virtio_status(v);
 
 	v->changed = false;
 	v->needs_reset = !v->gone && (status & STATUS_NEEDS_RESET);
+	if (!v->gone)
+		v->news(v->context);
+}
+
+static void virtio_line_dpc(struct au_irq *irq)
+{
+	if (((struct virtio *)au_irq_context(irq))->changed)
+		virtio_config_dpc(irq);
+	virtio_queues_dpc(irq);
+}
+
+int virtio_irqs(struct virtio *v, void *context, void (*news)(void *context),
+		void (*serve)(void *context))
+{
+	unsigned int count = au_irq_count(v->dev);
+	struct au_irq_config config = { AU_HEAD(struct au_irq_config), .context = v };
+	struct au_irq *irq;
+	int err;
+
+	v->context = context;
+	v->news = news;
+	v->serve = serve;
+	v->irqs = count > 0;
+	v->messages = count > 1;
+	if (!v->irqs)
+		return 0;
+	config.vector = VECTOR_CONFIG;
+	config.isr = v->messages ? NULL : virtio_line_isr;
+	config.dpc = v->messages ? virtio_config_dpc : virtio_line_dpc;
+	err = au_irq_create(v->dev, &config, &irq);
+	if (err || !v->messages)
+		return err;
+	config.vector = VECTOR_QUEUES;
+	config.dpc = virtio_queues_dpc;
+	return au_irq_create(v->dev, &config, &irq);
 }

@@ -3,9 +3,9 @@
  * DOC: virtio devices on PCI, as virtio 1.0 has them
  *
  * What all virtio drivers share: finding the windows, the handshake of status and features, queues,
- * and the device's configuration. A driver calls, in its prepare(), virtio_prepare(); in its
- * d0_entry(), virtio_begin(), virtio_queue() for each queue, and virtio_go(); in its d0_exit(),
- * virtio_stop(). All of it on the device's lane 0.
+ * interrupts, and the device's configuration. A driver calls, in its prepare(), virtio_prepare()
+ * and virtio_irqs(); in its d0_entry(), virtio_begin(), virtio_queue() for each queue, and
+ * virtio_go(); in its d0_exit(), virtio_stop(). All of it on the device's lane 0.
  *
  * Everything the device says is checked. [n]: virtio 1.1 section.
  */
@@ -21,13 +21,13 @@
 #define VIRTIO_F_ACCESS_PLATFORM (1ull << 33)
 #define VIRTIO_F_RING_PACKED	 (1ull << 34)
 
-#define VIRTIO_NO_VECTOR	 0xffffu
-
 /**
  * struct virtio - a virtio device.
  * @features: what was agreed on.
  * @queues: how many queues it has.
  * @config_size: bytes of its configuration.
+ * @irqs: it interrupts. @messages: by messages, one for the configuration, one for all queues.
+ * @news, @serve, @context: who is told.
  * @changed: its configuration, says an interrupt.
  * @needs_reset: it has said that only a reset helps.
  * @gone: its registers read all-ones.
@@ -39,6 +39,10 @@ struct virtio {
 	uint64_t config_size;
 	uint64_t features;
 	uint16_t queues;
+	bool irqs, messages;
+	void (*news)(void *context);
+	void (*serve)(void *context);
+	void *context;
 	bool changed;
 	bool needs_reset;
 	bool gone;
@@ -63,6 +67,14 @@ struct virtio_queue {
 int virtio_prepare(struct virtio *v, struct au_device *dev);
 
 /**
+ * virtio_irqs - have it interrupt, by whatever it has. In prepare().
+ * @news: the configuration has changed, or, with @needs_reset set, only a reset helps.
+ * @serve: a queue has something.
+ */
+int virtio_irqs(struct virtio *v, void *context, void (*news)(void *context),
+		void (*serve)(void *context));
+
+/**
  * virtio_begin - reset the device, and agree on features.
  * @wanted: what the driver makes use of; VERSION_1 and ACCESS_PLATFORM are added.
  * @needed: of these, what it cannot do without.
@@ -75,11 +87,10 @@ int virtio_begin(struct virtio *v, uint64_t wanted, uint64_t needed);
  * @q: zeroed before the first time; keeps its memory from one time to the next.
  * @size: entries at most; @slots: so many.
  * @tables: pieces of an indirect table at most; 0: none. Only with INDIRECT_DESC.
- * @vector: of its interrupts; VIRTIO_NO_VECTOR: none.
  * Return: 0; -AU_ENXIO: there is no such queue; -AU_EIO: the device does not take it.
  */
 int virtio_queue(struct virtio *v, struct virtio_queue *q, uint16_t index, uint16_t size,
-		 struct virtq_slot *slots, uint16_t tables, uint16_t vector);
+		 struct virtq_slot *slots, uint16_t tables);
 
 /** virtio_go - it may begin. Return: 0, or -AU_EIO: it is not content. */
 int virtio_go(struct virtio *v);
@@ -92,14 +103,6 @@ void virtio_stop(struct virtio *v);
  * Return: 0; -AU_ERANGE: it has not so much; -AU_EIO: it changes all the time.
  */
 int virtio_config(struct virtio *v, uint32_t offset, void *to, uint32_t size);
-
-/**
- * virtio_interrupts - for an isr() without messages: what the device interrupts for, which quiets
- * it [4.1.4.5]. Sets @changed. Return: whether it was this device.
- */
-bool virtio_interrupts(struct virtio *v);
-/** virtio_changed - its configuration has changed, or only a reset helps: see @needs_reset. */
-void virtio_changed(struct virtio *v);
 
 /** virtio_notify - tell the device that virtq_publish() said so. */
 static inline void virtio_notify(struct virtio_queue *q)

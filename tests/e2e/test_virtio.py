@@ -5,10 +5,12 @@ import json
 import random
 
 import pytest
+import serial
 
 from chaos import Chaos, gap_limit
 from disk import bench
-from virtio import MIB, UserDisk, disk, info, target
+from rig import kill_host
+from virtio import MIB, UserDisk, disk, info, random_source, target
 
 KINDS = ["lab-split", "lab-packed", "user"]
 FORMS = ["process", "thread", "app"]
@@ -110,3 +112,19 @@ def test_a_second_host_finds_it_as_it_was_left(rig):
         done = rig.auriga("block", "read", "--length", (i + 1) * PAGE, unit, text=False)
         assert done.stdout[-PAGE:] == data and done.stdout[:PAGE] == bytes(PAGE)
     assert isinstance(device, UserDisk)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_random_bytes(rig, packed):
+    """As many as are read, none of them twice, and a host that dies does not end it."""
+    rig.manager()
+    name = rig.auriga("attach", random_source(rig, packed)).stdout.strip()
+    rig.start("auriga", "export", name, "pty", "--link", rig.rundir / "tty", ready=True)
+    with serial.Serial(str(rig.rundir / "tty"), timeout=20) as port:
+        data = port.read(8192)
+        kill_host(rig, name)
+        data += port.read(56 * 1024)
+    assert len(data) == 64 * 1024
+    assert all(abs(data.count(bytes([value])) - 256) < 128 for value in range(256))
+    pieces = [data[i:i + 16] for i in range(0, len(data), 16)]
+    assert len(set(pieces)) == len(pieces)

@@ -49,6 +49,14 @@ def console(rig, packed):
     return out.stdout.split()[0], far
 
 
+def random_source(rig, packed):
+    """QEMU's virtio-rng: its address."""
+    out = rig.run("auriga-lab", "up", "--name", "random0", "--object", "rng-builtin,id=r0", "--device",
+                  f"virtio-rng-pci,rng=r0,id=rng,disable-legacy=on,iommu_platform=on,packed={'on' if packed else 'off'}")
+    rig.labs.append("random0")
+    return out.stdout.split()[0]
+
+
 class UserDisk:
     """qemu-storage-daemon's vhost-user-blk over an image."""
 
