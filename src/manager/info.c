@@ -129,11 +129,16 @@ static json_t *info_deaths(const struct mgr_device *dev)
 static json_t *info_policy(const struct mgr_device *dev)
 {
 	const struct mgr_policy *p = &dev->spec.policy;
+	char text[AU_VERIFY_TEXT];
+	json_t *o;
 
-	return json_pack("{s:f s:f s:i s:i s:b s:s}", "idle", p->idle_ms / 1000.0, "power_idle",
-			 p->power_idle_ms / 1000.0, "suspend_timeout", (int)p->suspend_ms,
-			 "request_timeout", (int)p->request_timeout_ms, "verify", p->verify.rules,
-			 "recovery", mgr_fate_name(p->recovery));
+	o = json_pack("{s:f s:f s:i s:i s:b s:s}", "idle", p->idle_ms / 1000.0, "power_idle",
+		      p->power_idle_ms / 1000.0, "suspend_timeout", (int)p->suspend_ms,
+		      "request_timeout", (int)p->request_timeout_ms, "verify", p->verify.rules,
+		      "recovery", mgr_fate_name(p->recovery));
+	au_verify_print(&p->verify, ',', text);
+	json_object_set_new(o, "inject", p->verify.what ? json_string(text) : json_null());
+	return o;
 }
 
 json_t *mgr_device_info(struct mgr_device *dev)
