@@ -178,7 +178,18 @@ enum au_event_kind {
 	AU_EVENT_DOWN = 2,	/* the driver died or was stopped; requests wait */
 	AU_EVENT_RESTARTED = 3, /* it is back; arg[0]: generation */
 	AU_EVENT_GONE = 4,	/* the device or the unit was removed; arg[0]: enum au_gone */
+	AU_EVENT_BACK = 5,	/* a device is there again; arg[0]: generation. See below */
 };
+
+/*
+ * When a device is pulled out, what is outstanding ends with -ENODEV, AU_EVENT_GONE says so, and
+ * what is submitted is refused with -ENODEV. A handle that was opened by name lives on: when there
+ * is a device at that place again, AU_EVENT_BACK says so and requests are taken again. It may be
+ * another device, and it begins as after its first start: read again what you know of it, set again
+ * what you have set. Nothing that was submitted before reaches it. If the device will not come
+ * back, because it was detached, au_poll() returns the error. Handles of inproc: targets do not
+ * come back: close them.
+ */
 
 /** enum au_gone - why a device is gone. au_errmsg() says it in words. */
 enum au_gone {

@@ -332,10 +332,12 @@ static uint32_t chan_pop_events(struct au_chan *c, uint32_t max)
 						.arg = { e.arg[0], e.arg[1] } };
 
 		if (e.generation != c->generation || e.kind == AU_EVENT_DOWN ||
-		    e.kind == AU_EVENT_RESTARTED) {
+		    e.kind == AU_EVENT_RESTARTED || e.kind == AU_EVENT_BACK ||
+		    (e.kind == AU_EVENT_GONE && c->gone_told)) {
 			c->stats.foreign++;
 			continue;
 		}
+		c->gone_told |= e.kind == AU_EVENT_GONE;
 		au_event_queue_put_keeping(&c->events, &event, CHAN_EVENT_RESERVE);
 		c->event_new = true;
 	}
@@ -379,6 +381,13 @@ void au_chan_event(struct au_chan *chan, uint16_t kind, uint64_t arg0)
 	au_event_queue_put(&chan->events,
 			   &(struct au_event){ .kind = kind, .count = 1, .arg = { arg0 } });
 	chan->event_new = true;
+}
+
+void au_chan_tell_gone(struct au_chan *chan, uint64_t reason)
+{
+	if (!chan->gone_told)
+		au_chan_event(chan, AU_EVENT_GONE, reason);
+	chan->gone_told = true;
 }
 
 bool au_chan_event_next(struct au_chan *chan, struct au_event *event)
@@ -471,6 +480,8 @@ int au_chan_cancel(struct au_chan *chan, struct au_io *io)
 
 void au_chan_down(struct au_chan *chan)
 {
+	/* It may have said that its device has gone. */
+	chan_take_last_events(chan);
 	chan_close_submit(chan);
 }
 
@@ -591,6 +602,7 @@ static void chan_open_rings(struct au_chan *c, const struct au_chan_link *link)
 	c->generation = link->generation;
 	c->when = (uint64_t)link->generation << 32;
 	c->events_popped = 0;
+	c->gone_told = false;
 	c->up = true;
 }
 
@@ -669,6 +681,16 @@ void au_chan_fail(struct au_chan *chan, int status)
 		if (chan->slots[i].handle != AU_CHAN_FREE)
 			chan_complete_here(chan, &chan->slots[i], status, true);
 	}
+}
+
+void au_chan_gone(struct au_chan *chan)
+{
+	au_chan_fail(chan, -ENODEV);
+	/* Whatever its host still writes is nobody's. */
+	chan_idle(chan);
+	chan->progress = NULL;
+	chan->generation = 0;
+	chan->cancels = 0;
 }
 
 void au_chan_forget(struct au_chan *chan)

@@ -130,6 +130,7 @@ struct au_chan {
 	struct au_event_queue events;
 	const struct auf_progress *progress;
 	bool event_new; /* came after the last au_chan_event_seen() */
+	bool gone_told; /* AU_EVENT_GONE, since the last attach */
 	enum au_chan_recovery recovery;
 	uint32_t events_popped; /* since the host was last told that there is room */
 	unsigned int late;	/* completions that the next au_chan_poll() returns */
@@ -183,6 +184,15 @@ void au_chan_lost(struct au_chan *chan);
  * Calls done().
  */
 void au_chan_fail(struct au_chan *chan, int status);
+
+/**
+ * au_chan_gone - the device was pulled out: complete everything outstanding with -ENODEV, let go of
+ * the host's rings, and begin anew with the next au_chan_attach(). Calls done().
+ */
+void au_chan_gone(struct au_chan *chan);
+
+/** au_chan_tell_gone - AU_EVENT_GONE, unless the host has told it. @reason: enum au_gone. */
+void au_chan_tell_gone(struct au_chan *chan, uint64_t reason);
 
 /** au_chan_forget - complete nothing any more: nobody waits for it. */
 void au_chan_forget(struct au_chan *chan);

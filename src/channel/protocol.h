@@ -32,7 +32,14 @@ enum au_client_msg {
 	AU_CM_DOWN = 3,	   /* manager: head only: the host has died or was stopped; wait */
 	AU_CM_ERROR = 4,   /* manager: struct au_cm_error; the connection ends: the device is
 			    * detached (-ENODEV), quarantined (-EIO), ... */
+	AU_CM_GONE = 6,	   /* manager: struct au_cm_error: the device was pulled out; everything
+			    * outstanding fails, and the connection stays: the AU_CM_CHANNEL that
+			    * follows some time is to the device that is there then, and begins
+			    * with nothing. Only for clients with AU_CF_BACK; others get
+			    * AU_CM_ERROR */
 };
+
+#define AU_CF_BACK 1u /* au_cm_hello.features: it knows AU_CM_GONE, and fills in @device */
 
 /**
  * struct au_cm_hello - open, or take up again after the manager's death (@token not 0).
@@ -45,12 +52,12 @@ struct au_cm_hello {
 	struct au_msg_head head;
 	uint16_t version_min, version_max; /* of the rings, AU_WIRE_VERSION */
 	uint32_t flags;			   /* AU_OPEN_QUIET */
-	uint64_t features;		   /* none yet */
+	uint64_t features;		   /* AU_CF_* */
 	uint32_t depth;
 	uint32_t buffer_size;
 	uint64_t token[2];   /* from the last AU_CM_CHANNEL; 0: a new client */
 	uint32_t generation; /* that the client is attached to; 0: none */
-	uint32_t reserved;
+	uint32_t device;     /* from the last AU_CM_CHANNEL; 0: nothing is outstanding */
 };
 
 #define AU_CH_FAULT 1u /* the earlier host died by the driver's own fault */
@@ -72,7 +79,7 @@ struct au_cm_channel {
 	uint32_t channel;
 	uint32_t depth;
 	uint32_t buffer_size;
-	uint32_t reserved;
+	uint32_t device; /* which one: another number after each time that it was pulled out */
 	char unit[32];
 	char cls[16];
 };
@@ -98,6 +105,8 @@ enum au_host_msg {
 		37, /* answered by AU_HM_ANSWER: JSON about device, history, channels, sandbox */
 	AU_HM_ADOPT = 38, /* a new manager: answered by AU_HM_ADOPTED */
 	AU_HM_POWER = 39, /* struct au_hm_power; answered by AU_HM_POWERED, but for the idle time */
+	AU_HM_FINISH = 40,   /* head only: refuse new requests; AU_HM_FINISHED when those that there
+			      * are have ended */
 	AU_HM_DESCRIBE = 48, /* head only; answered by AU_HM_DESCRIPTION */
 	/* host to manager */
 	AU_HM_READY = 64,  /* JSON: units, times, layers */
@@ -113,7 +122,8 @@ enum au_host_msg {
 	AU_HM_LOG = 71,		/* text: one line for the manager's log */
 	AU_HM_SERVING = 72,	/* head only: the gate is open, replay is over */
 	AU_HM_DESCRIPTION = 80, /* JSON: what the device is doing */
-	AU_HM_POWERED = 73, /* struct au_hm_powered: what AU_HM_POWER wanted is done, or is not */
+	AU_HM_POWERED = 73,  /* struct au_hm_powered: what AU_HM_POWER wanted is done, or is not */
+	AU_HM_FINISHED = 74, /* head only */
 };
 
 /*

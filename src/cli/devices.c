@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DRAIN_SECONDS "10" /* without a time */
+
 /* What all of them take; each uses its own. */
 struct args {
 	bool json, force, crash, off;
-	const char *name, *driver, *needs, *operand;
+	const char *name, *driver, *needs, *operand, *drain;
 	json_t *params, *policy;
 };
 
@@ -39,6 +41,7 @@ static int args_parse(const struct cli_command *self, int argc, char **argv, con
 		{ "force", no_argument, NULL, 'f' },
 		{ "crash", no_argument, NULL, 'c' },
 		{ "off", no_argument, NULL, 'o' },
+		{ "drain", optional_argument, NULL, 'D' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "driver", required_argument, NULL, 'd' },
 		{ "needs", required_argument, NULL, 'N' },
@@ -61,6 +64,8 @@ static int args_parse(const struct cli_command *self, int argc, char **argv, con
 		a->force |= opt == 'f';
 		a->crash |= opt == 'c';
 		a->off |= opt == 'o';
+		if (opt == 'D')
+			a->drain = optarg ? optarg : DRAIN_SECONDS;
 		if (opt == 'n')
 			a->name = optarg;
 		if (opt == 'd')
@@ -173,13 +178,21 @@ int cmd_attach(const struct cli_command *self, int argc, char **argv)
 
 int cmd_detach(const struct cli_command *self, int argc, char **argv)
 {
+	char query[48] = "";
 	struct args a;
-	int rc = args_parse(self, argc, argv, "f", true, &a);
+	int rc = args_parse(self, argc, argv, "fD", true, &a);
 
 	if (rc)
 		return rc;
 	args_free(&a);
-	return device_done(device_call("DELETE", a.operand, a.force ? "?force=1" : NULL, NULL));
+	if (a.drain && (!*a.drain || strlen(a.drain) > 20 ||
+			strspn(a.drain, "0123456789.") != strlen(a.drain)))
+		return cli_usage(self);
+	if (a.drain)
+		snprintf(query, sizeof(query), "?drain=%s", a.drain);
+	else if (a.force)
+		snprintf(query, sizeof(query), "?force=1");
+	return device_done(device_call("DELETE", a.operand, query, NULL));
 }
 
 int cmd_restart(const struct cli_command *self, int argc, char **argv)

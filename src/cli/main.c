@@ -17,7 +17,7 @@ static const struct cli_command commands[] = {
 	  "[--name NAME] [--driver DRIVER] [--param KEY=VALUE]... [--policy KEY=VALUE]... "
 	  "[--needs NAME,...] [--json] ADDRESS",
 	  "give a device to a driver", cmd_attach },
-	{ "detach", "[--force] NAME", "take it away again", cmd_detach },
+	{ "detach", "[--drain[=SECONDS] | --force] NAME", "take it away again", cmd_detach },
 	{ "why", "[--json] ADDRESS", "which drivers fit a device, and why", cmd_why },
 	{ "drivers", "[--json] [DRIVER|FILE.so]", "list the drivers, or read the note of one",
 	  cmd_drivers },

@@ -219,6 +219,12 @@ void handle_dead(struct au_handle *h, int error)
 	h->owner = NULL;
 }
 
+void handle_absent(struct au_handle *h, bool absent)
+{
+	h->absent = absent;
+	h->owner = absent || h->error || h->forked ? NULL : h->thread;
+}
+
 /* ------------------------------------------------------------ who may do what */
 
 /* May the caller use the handle? Takes the lock if there is one; handle_leave() follows. */
@@ -247,11 +253,13 @@ static void handle_leave(struct au_handle *h)
 
 int handle_error(const struct au_handle *h)
 {
+	int error = h->error ? h->error : -ENODEV;
+
 	if (h->why && *h->why)
-		return client_fail(h->error, "%s", h->why);
-	return client_fail(h->error, "%s: %s", h->unit,
-			   h->error == -ENODEV ? "the device has gone: close the handle"
-					       : strerror(-h->error));
+		return client_fail(error, "%s", h->why);
+	return client_fail(error, "%s: %s", h->unit,
+			   error == -ENODEV ? "the device has gone: close the handle"
+					    : strerror(-error));
 }
 
 int handle_refused(const struct au_handle *h, const struct au_io *io, int rc)
@@ -274,7 +282,7 @@ static int __attribute__((noinline)) handle_submit_slowly(struct au_handle *h, s
 
 	if (rc)
 		return rc;
-	rc = h->error ? handle_error(h) : h->ops->submit(h, io);
+	rc = h->error || h->absent ? handle_error(h) : h->ops->submit(h, io);
 	if (h->lock)
 		handle_lock_seen(h->lock);
 	handle_leave(h);
@@ -311,7 +319,7 @@ int au_flush(struct au_handle *handle)
 
 	if (rc)
 		return rc;
-	rc = handle->error ? handle_error(handle) : handle->ops->flush(handle);
+	rc = handle->error || handle->absent ? handle_error(handle) : handle->ops->flush(handle);
 	handle_leave(handle);
 	return rc;
 }

@@ -81,7 +81,8 @@ struct direct;
  * @chan: the channel, when there is one, and it may be used directly.
  * @thread: the owner, whatever @owner is; NULL: shared.
  * @error: why nothing can be submitted any more, or 0.
- * @why: the same in words, by whoever decided it; NULL: nobody said.
+ * @absent: the device was pulled out: requests are refused until it is back.
+ * @why: either in words, by whoever decided it; NULL: nobody said.
  */
 struct au_handle {
 	const void *owner;
@@ -97,6 +98,7 @@ struct au_handle {
 	struct handle_lock own_lock;
 	int error;
 	const char *why;
+	bool absent;
 	bool forked;
 	bool armed;
 	bool arm_again;	      /* somebody sleeps on au_fd(), and another thread has polled since */
@@ -137,10 +139,12 @@ void handle_unwatch(struct au_handle *h, int fd);
 /** handle_refused - say why a request was refused with @rc, unless it is -EAGAIN. Return: @rc. */
 int handle_refused(const struct au_handle *h, const struct au_io *io, int rc)
 	__attribute__((noinline, cold));
-/** handle_error - the error of a handle that is dead. Return: h->error. */
+/** handle_error - the error of a handle that is dead, or whose device is away. Return: it. */
 int handle_error(const struct au_handle *h);
 /** handle_dead - nothing can be submitted any more. */
 void handle_dead(struct au_handle *h, int error);
+/** handle_absent - nothing can be submitted while @absent. */
+void handle_absent(struct au_handle *h, bool absent);
 /** handle_lock_init - make a lock. Return: 0 or a negative errno. */
 int handle_lock_init(struct handle_lock *lock);
 /** handle_lock_destroy - free what it holds. */

@@ -166,6 +166,8 @@ int handle_poll(struct au_handle *h, unsigned int max, int timeout_ms, const _At
 			/* Without a channel the lane looks by itself. */
 			h->idle_polls = 0;
 			handle_attend(h, 0);
+		} else if (h->error) {
+			count = handle_error(h);
 		}
 	}
 	if (AU_RING_LIKELY(!h->close_later)) {

@@ -29,6 +29,7 @@
 
 /**
  * struct remote - the way to the manager, and what came from it.
+ * @device: which device the channel is to, by the manager's count.
  * @sock: -1 while there is no manager.
  * @greeted: a hello went over @sock, and has not been answered.
  * @down: the application was told that there is no host.
@@ -51,6 +52,7 @@ struct remote {
 	uint32_t depth;
 	uint32_t buffer_size;
 	uint64_t token[2];
+	uint32_t device;
 	void *rings;
 	size_t rings_size;
 	void *pool;
@@ -102,10 +104,12 @@ static int remote_greet(struct au_handle *h)
 		.version_min = AU_WIRE_VERSION,
 		.version_max = AU_WIRE_VERSION,
 		.flags = r->flags,
+		.features = AU_CF_BACK,
 		.depth = r->depth,
 		.buffer_size = r->buffer_size,
 		.token = { r->token[0], r->token[1] },
 		.generation = h->chan && !r->broken ? h->chan->generation : 0,
+		.device = h->absent ? 0 : r->device,
 	};
 	bool again = r->token[0] != 0 || r->token[1] != 0;
 	int err = au_msg_send(r->sock, &hello, sizeof(hello), &r->pool_fd, again ? 1 : 0);
@@ -230,6 +234,15 @@ static int remote_first(struct au_handle *h, const struct au_cm_channel *m, int 
 	return 0;
 }
 
+/* A device is there again. What is known of the one before says nothing about it. */
+static void remote_back(struct au_handle *h, uint32_t generation)
+{
+	h->why = NULL;
+	h->block_most = 0;
+	handle_absent(h, false);
+	au_chan_event(h->chan, AU_EVENT_BACK, generation);
+}
+
 /* Attach to the host behind @fds: rings, doorbell, and at the first time the pool. */
 static int remote_attach(struct au_handle *h, const struct au_cm_channel *m, int fds[AU_MSG_FDS])
 {
@@ -273,7 +286,9 @@ static int remote_attach(struct au_handle *h, const struct au_cm_channel *m, int
 	if (old_doorbell >= 0)
 		close(old_doorbell);
 	r->rings_size = layout.size;
-	if (!first)
+	if (h->absent)
+		remote_back(h, m->generation);
+	else if (!first)
 		au_chan_event(h->chan, AU_EVENT_RESTARTED, m->generation);
 	return err;
 }
@@ -282,11 +297,12 @@ static void remote_down(struct au_handle *h)
 {
 	struct remote *r = h->remote;
 
-	if (!h->chan || r->down)
+	if (!h->chan || r->down || h->absent)
 		return;
 	r->down = true;
 	au_chan_down(h->chan);
-	au_chan_event(h->chan, AU_EVENT_DOWN, 0);
+	if (!h->chan->gone_told)
+		au_chan_event(h->chan, AU_EVENT_DOWN, 0);
 	/* Its end of the doorbell is closed, or soon will be. */
 	handle_unwatch(h, r->doorbell);
 	remote_set_ticks(r);
@@ -310,9 +326,32 @@ static void remote_over(struct au_handle *h, int error, uint32_t reason)
 	h->remote->down = false;
 	handle_dead(h, error < 0 && error > -4096 ? error : -ENODEV);
 	if (h->chan) {
-		au_chan_event(h->chan, AU_EVENT_GONE, reason);
+		au_chan_tell_gone(h->chan, reason);
 		au_chan_fail(h->chan, h->error);
 	}
+}
+
+/* It was pulled out. What is outstanding fails, and what comes, until there is a device again. */
+static void remote_gone(struct au_handle *h, uint32_t reason)
+{
+	struct remote *r = h->remote;
+	void *rings = r->rings;
+	int doorbell = r->doorbell;
+
+	if (!h->chan || h->absent)
+		return;
+	r->down = r->broken = r->greeted = false;
+	r->rings = NULL;
+	r->doorbell = -1;
+	handle_absent(h, true);
+	au_chan_tell_gone(h->chan, reason);
+	au_chan_gone(h->chan);
+	handle_unwatch(h, doorbell);
+	if (doorbell >= 0)
+		close(doorbell);
+	if (rings)
+		munmap(rings, r->rings_size);
+	remote_set_ticks(r);
 }
 
 /* ------------------------------------------------------------------- messages */
@@ -334,9 +373,21 @@ static int remote_channel(struct au_handle *h, const struct au_cm_channel *m, in
 							     : AU_CHAN_REISSUE;
 		r->token[0] = m->token[0];
 		r->token[1] = m->token[1];
+		r->device = m->device;
 	}
 	remote_set_ticks(r);
 	return err;
+}
+
+/* Why it is over, or has to wait. Return: enum au_gone. */
+static uint32_t remote_why(struct au_handle *h, const struct au_cm_error *m)
+{
+	struct remote *r = h->remote;
+
+	snprintf(r->error, sizeof(r->error), "%.*s", (int)sizeof(m->text) - 1, m->text);
+	client_say("%s", r->error);
+	h->why = r->error;
+	return m->gone <= AU_GONE_ERROR ? m->gone : AU_GONE_UNKNOWN;
 }
 
 /* Return: 1 when a message was worked on, 0 when there is none, or a negative errno. */
@@ -363,11 +414,10 @@ static int remote_message(struct au_handle *h)
 		const struct au_cm_error *m = (const void *)buf;
 		int error = m->error;
 
-		snprintf(r->error, sizeof(r->error), "%.*s", (int)sizeof(m->text) - 1, m->text);
-		client_say("%s", r->error);
-		h->why = r->error;
-		remote_over(h, error, m->gone <= AU_GONE_ERROR ? m->gone : AU_GONE_UNKNOWN);
+		remote_over(h, error, remote_why(h, m));
 		err = h->error;
+	} else if (head->type == AU_CM_GONE && length == (int)sizeof(struct au_cm_error)) {
+		remote_gone(h, remote_why(h, (const void *)buf));
 	}
 	/* Other messages are of later managers. */
 	au_msg_close(fds);

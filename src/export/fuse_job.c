@@ -366,13 +366,20 @@ void fuse_jobs_close(struct fuse_jobs *jobs)
 	free(jobs->all);
 }
 
+/* What comes after the disk has gone may be another disk, which no file system expects here. */
 static void fuse_jobs_events(struct fuse_jobs *jobs)
 {
 	struct au_event event;
 
-	while (au_event_next(jobs->handle, &event) == 1)
+	while (au_event_next(jobs->handle, &event) == 1) {
 		if (event.kind == AU_BLOCK_EVENT_RESIZED)
 			jobs->info.bytes = event.arg[0];
+		if (event.kind == AU_EVENT_GONE && !jobs->dead) {
+			jobs->dead = true;
+			snprintf(jobs->why, sizeof(jobs->why), "%s: the device was removed",
+				 au_unit_name(jobs->handle));
+		}
+	}
 }
 
 int fuse_jobs_poll(struct fuse_jobs *jobs)
@@ -386,6 +393,8 @@ int fuse_jobs_poll(struct fuse_jobs *jobs)
 	if (n < 0) {
 		jobs->dead = true;
 		snprintf(jobs->why, sizeof(jobs->why), "%s", au_errmsg());
+	} else if (jobs->dead) {
+		n = -ENODEV;
 	}
 	if (n != 0 && jobs->stalled)
 		fuse_jobs_unstall(jobs);

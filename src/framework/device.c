@@ -58,6 +58,7 @@ static int device_leave_lane(void *arg)
 	struct au_list *node;
 
 	auf_report_end(dev);
+	auf_finish_end(dev);
 	auf_power_end(dev);
 	auf_inject_leave(dev);
 	auf_device_hold(dev);

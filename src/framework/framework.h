@@ -184,6 +184,13 @@ void auf_device_stop(struct au_device *dev);
 void auf_device_destroy(struct au_device *dev);
 /** auf_device_open_gate - let queues deliver. Lane. */
 void auf_device_open_gate(struct au_device *dev);
+/**
+ * auf_device_finish - before it is taken away: from now on requests are refused with -ENODEV, and
+ * @done is called once, perhaps before this returns, when those that were submitted have ended; but
+ * for such as wait in their class for something from outside. How long to wait is the caller's
+ * business. Lane 0.
+ */
+void auf_device_finish(struct au_device *dev, void (*done)(void *context), void *context);
 /** auf_device_surprise - the device is gone: surprise_removed(), then everything completes with
  * -ENODEV and the way down is gone. Lane. */
 void auf_device_surprise(struct au_device *dev);

@@ -694,6 +694,11 @@ struct au_device {
 	struct au_list pollers;
 	struct auf_dma dma;
 	struct au_report report;
+	struct {
+		struct auf_timeout timeout;
+		void (*done)(void *context); /* not NULL: nothing new is taken */
+		void *context;
+	} finish;
 	struct auf_power power;
 	struct {
 		_Atomic uint64_t second;
@@ -840,6 +845,9 @@ int auf_dma_arena(struct au_device *dev);
 void auf_dma_forget(struct au_device *dev);
 /** auf_dma_free - free what is known of the mappings, which end with the session. */
 void auf_dma_free(struct au_device *dev);
+
+/** auf_finish_end - nobody waits any more for what was submitted. */
+void auf_finish_end(struct au_device *dev);
 
 /** auf_presence_start - the device is up: look now and then whether it is still there. */
 void auf_presence_start(struct au_device *dev);

@@ -223,6 +223,30 @@ static void host_adopt(struct host *host)
 	free(text);
 }
 
+static void host_finished(void *context)
+{
+	struct host *host = context;
+	struct au_msg_head msg = { .type = AU_HM_FINISHED };
+
+	host_link_send(&host->link, &msg, sizeof(msg));
+}
+
+static void host_finish_job(struct host *host, struct host_job *job)
+{
+	free(job);
+	auf_device_finish(host->device, host_finished, host);
+}
+
+static void host_finish(struct host *host)
+{
+	struct host_job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		abort();
+	job->fn = host_finish_job;
+	host_mailbox_post(&host->box, job);
+}
+
 /* Timers of the main thread. Return: milliseconds until the next, -1: none. */
 static int host_timers(struct host *host)
 {
@@ -299,6 +323,9 @@ static bool host_message(struct host *host, const void *msg, size_t length, int 
 		if (length != sizeof(struct au_hm_power))
 			break;
 		host_power(host, msg);
+		return true;
+	case AU_HM_FINISH:
+		host_finish(host);
 		return true;
 	case AU_HM_STOP:
 		return false;

@@ -116,14 +116,15 @@ void mgr_state_save(struct mgr_device *dev)
 		if (dev->units[i].present)
 			json_array_append_new(units, json_pack("{s:i s:s}", "index", (int)i,
 							       "class", dev->units[i].cls));
-	o = json_pack("{s:s s:o s:o s:s s:o s:b s:b s:b s:i s:i s:i s:i s:o s:i s:i}", "name",
-		      dev->spec.name, "spec", saved_spec(&dev->spec), "driver_path",
+	o = json_pack("{s:s s:o s:o s:s s:o s:b s:b s:b s:b s:i s:i s:i s:i s:i s:o s:i s:i}",
+		      "name", dev->spec.name, "spec", saved_spec(&dev->spec), "driver_path",
 		      mgr_json_string(dev->driver_path), "state", mgr_state_name(dev->state),
 		      "reason", mgr_json_string(dev->reason), "from_config", dev->from_config,
 		      "held", dev->held, "detaching",
 		      dev->provisional ||
 			      (dev->state == MGR_STOPPING && dev->after == MGR_AFTER_DETACH),
-		      "generation", (int)dev->generation, "restarts", (int)dev->restarts, "tokens",
+		      "removed", dev->removed, "removals", (int)dev->removals, "generation",
+		      (int)dev->generation, "restarts", (int)dev->restarts, "tokens",
 		      (int)dev->budget.tokens, "slot", (int)dev->slot, "units", units, "clients",
 		      (int)dev->client_count, "power_idle_ms", (int)dev->power.idle_ms);
 	if (o && dev->host) {
@@ -246,6 +247,7 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 		    size_t error_size)
 {
 	uint64_t generation, restarts, tokens, slot, pid = 0, number = 0, clients, idle;
+	uint64_t removals = 0;
 	char text[64];
 	bool known = false;
 
@@ -279,6 +281,10 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 	saved->from_config = json_is_true(json_object_get(o, "from_config"));
 	saved->held = json_is_true(json_object_get(o, "held"));
 	saved->detaching = json_is_true(json_object_get(o, "detaching"));
+	saved->removed = json_is_true(json_object_get(o, "removed"));
+	/* Managers before did not count them. */
+	mgr_json_uint(o, "removals", INT32_MAX, &removals);
+	saved->removals = (uint32_t)removals;
 	saved->generation = (uint32_t)generation;
 	saved->restarts = (uint32_t)restarts;
 	saved->tokens = (uint32_t)tokens;
@@ -448,6 +454,8 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 		mgr_device_set_driver(dev, saved->driver_path, error, sizeof(error));
 	dev->from_config = saved->from_config;
 	dev->held = saved->held;
+	dev->removed = saved->removed;
+	dev->removals = saved->removals;
 	dev->generation = saved->generation;
 	dev->restarts = saved->restarts;
 	dev->budget.tokens = saved->tokens;

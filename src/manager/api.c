@@ -15,6 +15,7 @@
 #define API_UP_MS    30000
 #define API_DOWN_MS  15000
 #define API_QUERY_MS 500
+#define API_DRAIN_MS 40000 /* and a bit more is what a client of ours waits for an answer */
 
 #define API_OK	     200
 #define API_CREATED  201
@@ -168,15 +169,28 @@ static void api_attach(struct mgr_call *call)
 static void api_detach(struct mgr_call *call, struct mgr_device *dev)
 {
 	const char *force = mgr_call_argument(call, "force");
+	const char *drain = mgr_call_argument(call, "drain");
+	uint32_t drain_ms = 0;
+	char who[160];
 
-	if (dev->client_count && !(force && strcmp(force, "0"))) {
-		mgr_call_error(
-			call, -EBUSY, "%s is open by %u client%s: close them, or use --force",
-			dev->spec.name, dev->client_count, dev->client_count == 1 ? "" : "s");
+	if (drain && (mgr_spec_idle(drain, &drain_ms) || drain_ms > API_DRAIN_MS)) {
+		mgr_call_error(call, -EINVAL, "drain '%.20s': use seconds from 0 to %d", drain,
+			       API_DRAIN_MS / 1000);
 		return;
 	}
-	mgr_call_wait(call, dev, MGR_WAIT_DOWN, API_DOWN_MS);
-	mgr_device_detach(dev, "it was detached");
+	if (dev->client_count && !drain && !(force && strcmp(force, "0"))) {
+		mgr_clients_who(dev, who, sizeof(who));
+		mgr_call_error(
+			call, -EBUSY,
+			"%s is open by %u client%s, %s: close them, or use --drain or --force",
+			dev->spec.name, dev->client_count, dev->client_count == 1 ? "" : "s", who);
+		return;
+	}
+	mgr_call_wait(call, dev, MGR_WAIT_DOWN, API_DOWN_MS + drain_ms);
+	if (drain_ms)
+		mgr_device_leave(dev, drain_ms);
+	else
+		mgr_device_detach(dev, "it was detached");
 }
 
 static bool api_flag(struct mgr_call *call, const char *key, bool fallback, bool *flag)

@@ -186,6 +186,7 @@ int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path,
 	dev->ids.virtual_device = !strcmp(spec->address, "virtual");
 	dev->held = spec->policy.hold;
 	dev->state_fd = dev->retained_fd = dev->claim_fd = dev->host_listen_fd = -1;
+	dev->look.watch = -1;
 	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
 		dev->session.fds[i] = -1;
 	dev->since_wall_ms = mgr_wall_ms();
@@ -222,11 +223,13 @@ void mgr_device_free(struct mgr_device *dev)
 	mgr_close(&dev->state_fd);
 	mgr_close(&dev->retained_fd);
 	mgr_open_cancel(dev->open_job);
+	mgr_pnp_stop(dev);
 	au_loop_timer_cancel(&dev->deadline);
 	au_loop_timer_cancel(&dev->retry);
 	au_loop_timer_cancel(&dev->idle);
 	au_loop_timer_cancel(&dev->save);
 	au_loop_timer_cancel(&dev->power.due);
+	au_loop_timer_cancel(&dev->leave);
 	mgr_spec_clear(&dev->spec);
 	json_decref(dev->layers);
 	json_decref(dev->evidence);

@@ -149,7 +149,7 @@ int mgr_channel_new(struct mgr_client *client, unsigned int unit, char *error, s
 	}
 	if (returned) {
 		memcpy(ch->token, hello->token, sizeof(ch->token));
-		ch->lived = true;
+		ch->lived = !client->parted;
 		err = channel_take_pool(ch, client);
 		if (err)
 			snprintf(error, error_size, "its pool is not sealed, or too small");
@@ -262,8 +262,10 @@ static void channel_tell(struct mgr_channel *ch, uint16_t flags)
 	msg.channel = ch->id;
 	msg.depth = ch->depth;
 	msg.buffer_size = ch->buffer_size;
+	msg.device = dev->removals + 1;
 	mgr_unit_name(dev, ch->unit, msg.unit, sizeof(msg.unit));
 	memcpy(msg.cls, dev->units[ch->unit].cls, sizeof(msg.cls));
+	memcpy(ch->cls, msg.cls, sizeof(ch->cls));
 	if (mgr_client_send(ch->client, &msg, sizeof(msg), fds, count)) {
 		mgr_client_drop(ch->client);
 		return;
@@ -271,15 +273,41 @@ static void channel_tell(struct mgr_channel *ch, uint16_t flags)
 	ch->told = true;
 	ch->pool_known = true;
 	ch->fault = false;
+	ch->client->parted = false;
 	channel_close_ends(ch);
 	au_loop_timer_set(dev->mgr->loop, &dev->save, CHANNEL_SAVE_MS);
+}
+
+/* What comes back need not be what was pulled out. Return: false when it has no such unit, which
+ * may come later, or, with the client dropped, another one. */
+static bool channel_fits(struct mgr_channel *ch)
+{
+	const struct mgr_unit *unit = &ch->dev->units[ch->unit];
+	char line[MGR_TEXT];
+
+	if (ch->opened || !ch->cls[0])
+		return true;
+	if (!unit->present)
+		return false;
+	if (!strcmp(ch->cls, unit->cls))
+		return true;
+	snprintf(line, sizeof(line), "%s: another device is there now, of class %s",
+		 ch->dev->spec.name, unit->cls);
+	mgr_client_error(ch->client, -ENODEV, line);
+	return false;
+}
+
+void mgr_channel_park(struct mgr_channel *ch)
+{
+	channel_close_ends(ch);
+	ch->told = ch->lived = ch->awaited = ch->fault = false;
 }
 
 void mgr_channel_up(struct mgr_channel *ch)
 {
 	int err = 0;
 
-	if (!channel_host_ready(ch->dev))
+	if (!channel_host_ready(ch->dev) || !channel_fits(ch))
 		return;
 	if (!ch->opened)
 		err = channel_open(ch);
@@ -303,7 +331,11 @@ void mgr_channel_rejoin(struct mgr_channel *ch, struct mgr_client *client)
 	ch->client = client;
 	ch->uid = client->uid;
 	client->channel = ch;
+	if (client->parted)
+		mgr_channel_park(ch);
 	if (!channel_host_ready(dev) || !ch->opened) {
+		if (dev->state == MGR_GONE)
+			return; /* it is looked for */
 		if (dev->state == MGR_RUNNING)
 			mgr_channel_up(ch);
 		else
@@ -320,7 +352,7 @@ void mgr_channel_rejoin(struct mgr_channel *ch, struct mgr_client *client)
 
 		mgr_host_send(dev->host, &msg, sizeof(msg), NULL, 0);
 		ch->opened = false;
-		ch->lived = true;
+		ch->lived = !client->parted;
 		mgr_channel_up(ch);
 	}
 }
@@ -331,6 +363,15 @@ static void channel_send_close(struct mgr_channel *ch)
 
 	if (!mgr_host_send(ch->dev->host, &msg, sizeof(msg), NULL, 0))
 		ch->close_sent = true;
+}
+
+void mgr_channel_leave(struct mgr_channel *ch)
+{
+	struct au_hm_channel msg = { .head.type = AU_HM_CLOSE, .channel = ch->id };
+
+	if (ch->opened)
+		mgr_host_send(ch->dev->host, &msg, sizeof(msg), NULL, 0);
+	ch->opened = false;
 }
 
 void mgr_channel_close(struct mgr_channel *ch)

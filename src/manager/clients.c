@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Connections of clients: hello, waiting for the device, end. Everything that comes is checked. */
+#include "base/cleanup.h"
 #include "manager/clients.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 int mgr_client_send(struct mgr_client *client, void *msg, size_t length, const int *fds,
 		    unsigned int fd_count)
@@ -59,6 +62,28 @@ void mgr_client_error(struct mgr_client *client, int error, const char *text)
 	snprintf(msg.text, sizeof(msg.text), "%s", text);
 	mgr_client_send(client, &msg, sizeof(msg), NULL, 0);
 	mgr_client_drop(client);
+}
+
+/* What it has outstanding is of a device that was pulled out. Return: false when it is dropped. */
+static bool client_part(struct mgr_client *client, const char *text)
+{
+	struct au_cm_error msg = { .head.type = AU_CM_GONE,
+				   .error = -ENODEV,
+				   .gone = client->dev->gone_reason };
+
+	snprintf(msg.text, sizeof(msg.text), "%s", text);
+	client->parted = true;
+	if (client->channel)
+		mgr_channel_park(client->channel);
+	if (!mgr_client_send(client, &msg, sizeof(msg), NULL, 0))
+		return true;
+	mgr_client_drop(client);
+	return false;
+}
+
+static bool client_knows_back(const struct mgr_client *client)
+{
+	return client->hello.features & AU_CF_BACK;
 }
 
 static int client_unit(const struct mgr_client *client, unsigned int *unit, char *error,
@@ -137,6 +162,45 @@ static int client_check(const struct au_cm_hello *hello, char *error, size_t siz
 	return 0;
 }
 
+void mgr_unit_gone(struct mgr_device *dev, unsigned int unit)
+{
+	struct au_list *node = dev->clients.next;
+	char name[48], line[MGR_TEXT];
+
+	mgr_unit_name(dev, unit, name, sizeof(name));
+	snprintf(line, sizeof(line), "%s: the unit was removed", name);
+	while (node != &dev->clients) {
+		struct mgr_client *client = AU_CONTAINER(node, struct mgr_client, node);
+		struct mgr_channel *ch = client->channel;
+
+		node = node->next;
+		if (!ch || ch->unit != unit || !ch->told)
+			continue;
+		if (!client_knows_back(client)) {
+			mgr_client_error(client, -ENODEV, line);
+			continue;
+		}
+		mgr_channel_leave(ch);
+		client_part(client, line);
+	}
+}
+
+/* What it has outstanding may be of a device that was pulled out while nobody could tell it.
+ * Return: false when it is dropped. */
+static bool client_rejoin_parted(struct mgr_client *client)
+{
+	struct mgr_device *dev = client->dev;
+	char line[MGR_TEXT];
+
+	if (!client_knows_back(client))
+		return true;
+	client->parted = !client->hello.device;
+	if (client->parted || (!dev->removed && client->hello.device == dev->removals + 1))
+		return true;
+	snprintf(line, sizeof(line), "%s: the device was removed", dev->spec.name);
+	return client_part(client, line);
+}
+
 /* One who had a channel before this manager was there. */
 static void client_rejoin(struct mgr_client *client)
 {
@@ -154,6 +218,8 @@ static void client_rejoin(struct mgr_client *client)
 		mgr_client_error(client, -EBUSY, "somebody else has this channel");
 		return;
 	}
+	if (!client_rejoin_parted(client))
+		return;
 	if (ch) {
 		mgr_channel_rejoin(ch, client);
 		return;
@@ -168,6 +234,8 @@ static void client_rejoin(struct mgr_client *client)
 		err = mgr_channel_new(client, unit, error, sizeof(error));
 	if (err)
 		mgr_client_error(client, err, error);
+	else if (dev->state == MGR_GONE)
+		return; /* it is looked for */
 	else if (dev->state == MGR_RUNNING)
 		mgr_channel_up(client->channel);
 	else if (dev->state == MGR_RESTARTING)
@@ -199,7 +267,7 @@ static void client_hello(struct mgr_client *client, struct au_cm_hello *hello)
 			 "%s'",
 			 dev->spec.name, dev->reason, dev->spec.name, dev->spec.name);
 		mgr_client_error(client, -EIO, error);
-	} else if (dev->state == MGR_DETACHED ||
+	} else if (dev->state == MGR_DETACHED || (dev->leaving && !hello->token[0]) ||
 		   (dev->state == MGR_STOPPING && dev->after == MGR_AFTER_DETACH)) {
 		mgr_client_error(client, -ENODEV, "the device is being detached");
 	} else if (hello->token[0] || hello->token[1]) {
@@ -309,6 +377,82 @@ void mgr_clients_refuse(struct mgr_device *dev, int error, const char *text)
 	while (!au_list_empty(&dev->clients))
 		mgr_client_error(AU_CONTAINER(dev->clients.next, struct mgr_client, node), error,
 				 text);
+}
+
+/* Whoever has a pool has it open. */
+static bool client_is_new(const struct mgr_client *client)
+{
+	return !client->parted && !(client->channel && client->channel->pool_known);
+}
+
+void mgr_clients_gone(struct mgr_device *dev, const char *text)
+{
+	struct au_list *node = dev->clients.next;
+
+	while (node != &dev->clients) {
+		struct mgr_client *client = AU_CONTAINER(node, struct mgr_client, node);
+
+		node = node->next;
+		if (client->parted || client_is_new(client))
+			continue;
+		if (!client_knows_back(client))
+			mgr_client_error(client, -ENODEV, text);
+		else
+			client_part(client, text);
+	}
+}
+
+void mgr_clients_refuse_new(struct mgr_device *dev, int error, const char *text)
+{
+	struct au_list *node = dev->clients.next;
+
+	while (node != &dev->clients) {
+		struct mgr_client *client = AU_CONTAINER(node, struct mgr_client, node);
+
+		node = node->next;
+		if (client_is_new(client))
+			mgr_client_error(client, error, text);
+	}
+}
+
+/* What a process calls itself is its own choice. */
+static void client_name(pid_t pid, char *name, size_t size)
+{
+	char path[40];
+	AU_CLEANUP_FD int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	n = fd >= 0 ? read(fd, name, size - 1) : 0;
+	name[n > 0 ? n : 0] = 0;
+	name[strcspn(name, "\n")] = 0;
+	for (char *c = name; *c; c++)
+		if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
+			*c = '?';
+	if (!*name)
+		snprintf(name, size, "?");
+}
+
+void mgr_clients_who(const struct mgr_device *dev, char *buf, size_t size)
+{
+	unsigned int left = dev->client_count;
+	char name[32];
+
+	*buf = 0;
+	au_list_for_each (node, &dev->clients) {
+		const struct mgr_client *client = AU_CONTAINER(node, struct mgr_client, node);
+		pid_t pid = mgr_peer_pid(client->fd);
+		size_t used = strlen(buf);
+
+		if (used + sizeof(name) + 32 > size)
+			break;
+		client_name(pid, name, sizeof(name));
+		snprintf(buf + used, size - used, "%s%s (%d)", used ? ", " : "", name, (int)pid);
+		left--;
+	}
+	if (left)
+		snprintf(buf + strlen(buf), size - strlen(buf), " and %u more", left);
 }
 
 void mgr_clients_leave(struct mgr_device *dev)

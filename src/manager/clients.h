@@ -11,6 +11,7 @@
  * @uid: of its process, as it connected.
  * @greeted: it said what it wants; @hello is checked.
  * @pool_fd: that came with the hello of one who was there before the manager.
+ * @parted: it has nothing outstanding: its device was pulled out, and it was told.
  */
 struct mgr_client {
 	struct au_list node;
@@ -22,6 +23,7 @@ struct mgr_client {
 	int unit;
 	uid_t uid;
 	bool greeted;
+	bool parted;
 	int pool_fd;
 	struct au_cm_hello hello;
 };
@@ -48,6 +50,10 @@ void mgr_channel_up(struct mgr_channel *ch);
 void mgr_channel_rejoin(struct mgr_channel *ch, struct mgr_client *client);
 /** mgr_channel_close - the client has gone: close it in the host, or forget it. */
 void mgr_channel_close(struct mgr_channel *ch);
+/** mgr_channel_park - its client has nothing outstanding, and waits for the next device. */
+void mgr_channel_park(struct mgr_channel *ch);
+/** mgr_channel_leave - its unit has gone: it is closed in the host, and stays here. */
+void mgr_channel_leave(struct mgr_channel *ch);
 /** mgr_channel_free - forget it. */
 void mgr_channel_free(struct mgr_channel *ch);
 

@@ -219,6 +219,7 @@ void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *r
 	struct mgr_host *host;
 
 	dev->after = after;
+	mgr_pnp_stop(dev);
 	au_loop_timer_cancel(&dev->retry);
 	au_loop_timer_cancel(&dev->idle);
 	au_loop_timer_cancel(&dev->deadline);
@@ -241,8 +242,19 @@ void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *r
 	au_loop_timer_set(dev->mgr->loop, &dev->deadline, MGR_STOP_MS);
 }
 
+void mgr_device_tell_gone(struct mgr_device *dev)
+{
+	char line[MGR_TEXT];
+
+	snprintf(line, sizeof(line), "%s: %s", dev->spec.name, dev->gone_why);
+	mgr_clients_gone(dev, line);
+}
+
 void mgr_device_stopped(struct mgr_device *dev)
 {
+	/* Until its session had ended the device could still write to its clients' buffers. */
+	if (dev->removed)
+		mgr_device_tell_gone(dev);
 	mgr_channels_down(dev, false);
 	mgr_close_session(dev->session.fds);
 	dev->session_ready = false;
@@ -257,8 +269,9 @@ void mgr_device_stopped(struct mgr_device *dev)
 	case MGR_AFTER_RESTART:
 		memset(&dev->current, 0, sizeof(dev->current));
 		dev->restarts++;
+		dev->again = true;
 		/* What clients have on its way through the device is as good as after a death. */
-		dev->from_failed = dev->client_count > 0;
+		dev->from_failed = dev->client_count > 0 && !dev->removed;
 		mgr_device_set(dev, MGR_RESTARTING, "restart was asked for");
 		mgr_device_begin(dev);
 		break;
@@ -266,6 +279,11 @@ void mgr_device_stopped(struct mgr_device *dev)
 		mgr_device_release(dev);
 		dev->error = -ENODEV;
 		mgr_device_set(dev, MGR_GONE, "%s", dev->gone_why);
+		mgr_clients_refuse_new(dev, -ENODEV, dev->gone_why);
+		if (dev->leaving)
+			mgr_device_left(dev);
+		else
+			mgr_pnp_look(dev);
 		break;
 	case MGR_AFTER_DETACH:
 		mgr_device_forget(dev);
@@ -358,10 +376,50 @@ void mgr_device_hold(struct mgr_device *dev, bool on)
 	au_loop_timer_set(dev->mgr->loop, &dev->save, 1);
 }
 
+void mgr_device_finish(struct mgr_device *dev)
+{
+	struct au_msg_head finish = { .type = AU_HM_FINISH };
+
+	/* One that does not read now is not waited for beyond the time that there is. */
+	if (dev->leaving && dev->host && dev->host->state == MGR_HOST_READY)
+		mgr_host_send(dev->host, &finish, sizeof(finish), NULL, 0);
+}
+
+void mgr_device_leave(struct mgr_device *dev, uint32_t timeout_ms)
+{
+	if (dev->leaving)
+		return;
+	dev->leaving = true;
+	au_logf(AU_LOG_INFO, "%s: is being detached: what was submitted is waited for",
+		dev->spec.name);
+	au_loop_timer_set(dev->mgr->loop, &dev->leave, timeout_ms);
+	/* Without a host nothing is under way, but for what waits for the next. */
+	if (dev->host || mgr_device_coming_up(dev))
+		mgr_device_finish(dev);
+	else
+		mgr_device_left(dev);
+}
+
+void mgr_device_left(struct mgr_device *dev)
+{
+	if (dev->leaving)
+		mgr_device_detach(dev, "it was detached");
+}
+
+static void device_leave_due(struct au_loop_timer *timer)
+{
+	struct mgr_device *dev = timer->context;
+
+	au_logf(AU_LOG_WARN, "%s: not everything that was submitted has ended in time",
+		dev->spec.name);
+	mgr_device_left(dev);
+}
+
 void mgr_device_detach(struct mgr_device *dev, const char *reason)
 {
 	char line[MGR_TEXT];
 
+	au_loop_timer_cancel(&dev->leave);
 	mgr_listeners_close(dev);
 	snprintf(line, sizeof(line), "%s: %s", dev->spec.name, reason);
 	if (dev->mgr->stopping)
@@ -382,6 +440,8 @@ void mgr_device_timers(struct mgr_device *dev)
 	dev->retry.expired = device_retry;
 	dev->idle.expired = device_idle;
 	dev->save.expired = device_saved;
+	dev->leave.expired = device_leave_due;
+	dev->leave.context = dev;
 	dev->deadline.context = dev->retry.context = dev->idle.context = dev->save.context = dev;
 }
 
@@ -392,7 +452,7 @@ void mgr_device_adopting(struct mgr_device *dev, bool lives, uint32_t timeout_ms
 		au_loop_timer_set(dev->mgr->loop, &dev->deadline, timeout_ms);
 		return;
 	}
-	dev->from_failed = true;
+	dev->from_failed = !dev->removed;
 	dev->restarts++;
 	dev->current.dead_ns = au_monotonic_ns();
 	dev->current.wall_ms = mgr_wall_ms();
@@ -422,4 +482,6 @@ void mgr_device_restore(struct mgr_device *dev, enum mgr_state state, const char
 {
 	mgr_device_set(dev, state == MGR_STOPPING || state == MGR_DETACHED ? MGR_IDLE : state, "%s",
 		       reason);
+	if (state == MGR_GONE)
+		mgr_pnp_look(dev);
 }

@@ -18,6 +18,10 @@ static inline bool mgr_device_coming_up(const struct mgr_device *dev)
 }
 /** mgr_device_begin - start a host; the state is STARTING or RESTARTING. */
 void mgr_device_begin(struct mgr_device *dev);
+/** mgr_device_found - it was away, and a session with it is open: start it. Takes over @result. */
+void mgr_device_found(struct mgr_device *dev, struct mgr_open_result *result);
+/** mgr_device_claim - say that we run it. Return: 0, or a negative errno with one line. */
+int mgr_device_claim(struct mgr_device *dev, char *error, size_t size);
 /** mgr_device_release - give back what a running device holds: claim, session, socket. */
 void mgr_device_release(struct mgr_device *dev);
 /** mgr_device_drop_host - let go of a host that never had anything of the device. */
@@ -35,6 +39,11 @@ void mgr_device_waits(struct mgr_device *dev, const char *text);
 void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *reason);
 /** mgr_device_stopped - it has. */
 void mgr_device_stopped(struct mgr_device *dev);
+/** mgr_device_count_removal - what was there is not there any more: what comes next is another
+ * device, which begins with nothing. */
+void mgr_device_count_removal(struct mgr_device *dev, uint32_t reason);
+/** mgr_device_tell_gone - those who have it open. */
+void mgr_device_tell_gone(struct mgr_device *dev);
 /** mgr_device_forget - gone for everybody at once; freed by the next turn of the loop. */
 void mgr_device_forget(struct mgr_device *dev);
 

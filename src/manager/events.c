@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PNP_SETTLED_NS 10000000000ull
+
 /* ------------------------------------------------------- what the host did */
 
 static void device_recovered(struct mgr_device *dev)
@@ -37,6 +39,8 @@ static int device_units(struct mgr_device *dev, const json_t *o)
 		count++;
 	}
 	for (unsigned int i = 0; i < MGR_UNITS; i++) {
+		if (dev->units[i].present && !now[i].present && dev->state == MGR_RUNNING)
+			mgr_unit_gone(dev, i);
 		memcpy(dev->units[i].cls, now[i].cls, sizeof(now[i].cls));
 		dev->units[i].present = now[i].present;
 	}
@@ -63,6 +67,7 @@ int mgr_device_up(struct mgr_device *dev, const json_t *o)
 	if (device_units(dev, o))
 		return -EPROTO;
 	dev->gone_reason = AU_GONE_UNKNOWN;
+	dev->removed = dev->again = false;
 	if (json_is_array(layers) && json_array_size(layers) <= 64) {
 		json_decref(dev->layers);
 		dev->layers = json_deep_copy(layers);
@@ -95,6 +100,7 @@ static int device_ready(struct mgr_device *dev, const char *text)
 		mgr_power_up(dev);
 		if (first) /* what is answered now is a promise */
 			mgr_state_save(dev);
+		mgr_device_finish(dev);
 		mgr_device_idle_check(dev);
 		mgr_supervise(dev->mgr);
 		mgr_standby_check(dev->mgr);
@@ -129,21 +135,33 @@ static int device_serving(struct mgr_device *dev)
 	return 0;
 }
 
+void mgr_device_count_removal(struct mgr_device *dev, uint32_t reason)
+{
+	dev->gone_reason = reason;
+	dev->removed = true;
+	dev->removals++;
+	/* One that comes and goes all the time is looked for less and less. */
+	if (dev->host && au_monotonic_ns() - dev->host->ready_ns > PNP_SETTLED_NS)
+		dev->look.delay_ms = 0;
+	dev->from_failed = false;
+}
+
 int mgr_device_removed(struct mgr_device *dev, uint32_t reason, const char *why)
 {
-	char line[MGR_TEXT];
+	bool stopping = dev->state == MGR_STOPPING;
 
-	if (dev->state == MGR_STOPPING)
+	if (stopping && (dev->after == MGR_AFTER_DETACH || dev->after == MGR_AFTER_GONE))
 		return 0;
 	snprintf(dev->gone_why, sizeof(dev->gone_why), "the device was removed%s%s",
 		 *why ? ": " : "", why);
 	for (char *c = dev->gone_why; *c; c++)
 		if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
 			*c = ' ';
-	dev->gone_reason = reason;
-	snprintf(line, sizeof(line), "%s: %s", dev->spec.name, dev->gone_why);
-	mgr_clients_refuse(dev, -ENODEV, line);
-	mgr_device_stop(dev, MGR_AFTER_GONE, dev->gone_why);
+	mgr_device_count_removal(dev, reason);
+	if (stopping)
+		dev->after = MGR_AFTER_GONE;
+	else
+		mgr_device_stop(dev, MGR_AFTER_GONE, dev->gone_why);
 	return 0;
 }
 
@@ -166,6 +184,9 @@ static int device_units_message(struct mgr_device *dev, const char *text)
 	int err = o ? device_units(dev, o) : -EPROTO;
 
 	json_decref(o);
+	/* One that somebody waits for may have come. */
+	if (!err && dev->state == MGR_RUNNING)
+		mgr_channels_up(dev);
 	return err;
 }
 
@@ -204,6 +225,11 @@ void mgr_device_message(struct mgr_device *dev, const struct au_msg_head *msg, s
 		break;
 	case AU_HM_LOG:
 		au_logf(AU_LOG_INFO, "%s: host: %.400s", dev->spec.name, text);
+		break;
+	case AU_HM_FINISHED:
+		err = length == sizeof(*msg) && dev->leaving ? 0 : -EPROTO;
+		if (!err)
+			mgr_device_left(dev);
 		break;
 	case AU_HM_SERVING:
 		err = device_serving(dev);

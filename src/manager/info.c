@@ -166,6 +166,7 @@ json_t *mgr_device_info(struct mgr_device *dev)
 	json_object_set_new(o, "power", mgr_power_json(dev));
 	json_object_set_new(o, "units", info_units(dev));
 	json_object_set_new(o, "clients", json_integer(dev->client_count));
+	json_object_set_new(o, "removals", json_integer(dev->removals));
 	json_object_set_new(o, "completed", json_integer((json_int_t)dev->completed_total));
 	json_object_set_new(o, "budget",
 			    json_pack("{s:i s:i s:i}", "tokens", (int)dev->budget.tokens, "of",
@@ -224,6 +225,11 @@ static double metrics_generation(const struct mgr_device *dev)
 static double metrics_restarts(const struct mgr_device *dev)
 {
 	return dev->restarts;
+}
+
+static double metrics_removals(const struct mgr_device *dev)
+{
+	return dev->removals;
 }
 
 static double metrics_clients(const struct mgr_device *dev)
@@ -311,6 +317,8 @@ char *mgr_metrics(struct mgr *mgr)
 		     metrics_generation);
 	metrics_each(f, mgr, "restarts_total", "counter", "Times that its host was restarted.",
 		     metrics_restarts);
+	metrics_each(f, mgr, "removals_total", "counter", "Times that it was pulled out.",
+		     metrics_removals);
 	metrics_each(f, mgr, "device_clients", "gauge", "Clients that have it open.",
 		     metrics_clients);
 	metrics_each(f, mgr, "requests_completed_total", "counter", "Requests completed.",

@@ -316,7 +316,7 @@ static void main_configured(struct mgr_spec *spec, void *arg)
 	struct mgr *mgr = arg;
 	char error[AU_PATH_MAX + MGR_TEXT];
 	struct mgr_device *dev = mgr_device_find(mgr, spec->name);
-	uint32_t generation = 0, restarts = 0;
+	uint32_t generation = 0, restarts = 0, removals = 0;
 
 	/* Taken over from the manager before us; but two files may also want one name. */
 	if (dev && dev->from_config && !dev->spec.source[0]) {
@@ -332,6 +332,7 @@ static void main_configured(struct mgr_spec *spec, void *arg)
 			return;
 		generation = dev->generation;
 		restarts = dev->restarts;
+		removals = dev->removals;
 		mgr_device_free(dev);
 	}
 	if (mgr_device_create(mgr, spec, !mgr->as_root, &dev, error, sizeof(error))) {
@@ -342,6 +343,7 @@ static void main_configured(struct mgr_spec *spec, void *arg)
 	/* Clients of the one before must not take this for what they know. */
 	dev->generation = generation;
 	dev->restarts = restarts;
+	dev->removals = removals;
 	/* Only the driver knows its units. */
 	mgr_device_want(dev);
 }
@@ -423,6 +425,7 @@ static int main_run(struct mgr *mgr, const struct main_options *o)
 	if (err)
 		return main_error(strerror(-err));
 	mgr_standby_check(mgr); /* sets up its timer; there are no devices yet */
+	mgr_pnp_start(mgr);
 	mgr_power_load(mgr);
 	mgr_adopt_all(mgr);
 	mgr_host_sweep(mgr);

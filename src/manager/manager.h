@@ -32,6 +32,7 @@ struct mgr_host;
 struct mgr_device;
 struct mgr_open_job;
 struct mgr_listener;
+struct mgr_pnp;
 
 #define MGR_UNITS	 16
 #define MGR_TEXT	 320
@@ -98,6 +99,7 @@ struct mgr {
 	uint32_t power_seq;
 	struct au_list power_calls;
 	struct au_loop_timer power_step;
+	struct mgr_pnp *pnp;
 };
 
 /* ------------------------------------------------------------------- hosts */
@@ -303,6 +305,11 @@ struct mgr_power {
  * @away: it could not be reached since its host died: waited for, whoever is to blame.
  * @provisional: attached by request and never up yet: a refused start forgets it.
  * @forgotten: in no list any more; freed by the next turn of the loop.
+ * @removed: it was pulled out, and has not been up since.
+ * @removals: how often it was pulled out; what is there then may be another one.
+ * @again: it was stopped in order, to be started with what is there then.
+ * @leaving: it is to be detached as soon as what its clients have submitted has ended.
+ * @look: for a device that is away, see pnp.c.
  * @after: what to do when the host is down.
  * @evidence: of the last death, JSON.
  * @dead: the flight recorder of the host that died last.
@@ -330,6 +337,18 @@ struct mgr_device {
 	bool away;
 	bool provisional;
 	bool forgotten;
+	bool removed;
+	bool again;
+	bool leaving;
+	uint32_t removals;
+	struct mgr_look {
+		struct au_loop_timer timer;
+		struct mgr_open_job *job;
+		uint32_t delay_ms;
+		int watch;	      /* a directory on the way to its socket; -1: none */
+		unsigned int missing; /* where in the path what is not there yet begins */
+		bool on;
+	} look;
 	uint32_t generation;
 	uint32_t restarts;
 	struct mgr_budget budget;
@@ -361,6 +380,7 @@ struct mgr_device {
 	struct au_loop_timer retry;    /* back-off */
 	struct au_loop_timer idle;
 	struct au_loop_timer save;
+	struct au_loop_timer leave; /* at the latest */
 
 	struct mgr_history history[MGR_HISTORY];
 	unsigned int history_count;
@@ -406,6 +426,12 @@ void mgr_device_restart(struct mgr_device *dev, bool crash);
 void mgr_device_hold(struct mgr_device *dev, bool on);
 /** mgr_device_detach - stop it and forget it; the device is freed when its host is down. */
 void mgr_device_detach(struct mgr_device *dev, const char *reason);
+/** mgr_device_leave - the same as soon as what was submitted has ended, or after @timeout_ms. */
+void mgr_device_leave(struct mgr_device *dev, uint32_t timeout_ms);
+/** mgr_device_left - it has. */
+void mgr_device_left(struct mgr_device *dev);
+/** mgr_device_finish - tell its host, if it has one, that it is leaving. */
+void mgr_device_finish(struct mgr_device *dev);
 /** mgr_device_idle_check - start or stop the idle clock: the number of clients has changed. */
 void mgr_device_idle_check(struct mgr_device *dev);
 /** mgr_state_name - "running", ... */
@@ -526,6 +552,7 @@ struct mgr_channel {
 	uint64_t token[2];
 	uid_t uid;
 	bool opened, lived, awaited, told, fault, pool_known, closing, close_sent;
+	char cls[16]; /* of the unit, as its client knows it */
 	int pool_fd;
 	int rings_fd;
 	int doorbell_fd[2];
@@ -559,10 +586,29 @@ int mgr_channel_adopt(struct mgr_device *dev, const json_t *object);
 bool mgr_channels_awaited(const struct mgr_device *dev);
 /** mgr_clients_refuse - end all connections with a reason. @error: negative errno. */
 void mgr_clients_refuse(struct mgr_device *dev, int error, const char *text);
+/** mgr_clients_gone - the device was pulled out: who has it open hears that, and waits for it to be
+ * back. */
+void mgr_clients_gone(struct mgr_device *dev, const char *text);
+/** mgr_unit_gone - the same for one of its units. */
+void mgr_unit_gone(struct mgr_device *dev, unsigned int unit);
+/** mgr_clients_refuse_new - end the connections of those who only want to open it. */
+void mgr_clients_refuse_new(struct mgr_device *dev, int error, const char *text);
+/** mgr_clients_who - who has it open: "cat (1234), fio (99)", and how many more. */
+void mgr_clients_who(const struct mgr_device *dev, char *buf, size_t size);
 /** mgr_clients_leave - the manager goes: the clients wait for the next. */
 void mgr_clients_leave(struct mgr_device *dev);
 /** mgr_clients_free - close everything, without a word. */
 void mgr_clients_free(struct mgr_device *dev);
+
+/* ------------------------------------------------------------- insertion (pnp.c) */
+
+/** mgr_pnp_start - listen to what tells that devices have come. Without it they are looked for now
+ * and then. */
+void mgr_pnp_start(struct mgr *mgr);
+/** mgr_pnp_look - @dev is away: start it when it is there. */
+void mgr_pnp_look(struct mgr_device *dev);
+/** mgr_pnp_stop - it is not looked for any more. */
+void mgr_pnp_stop(struct mgr_device *dev);
 
 /* ------------------------------------------------------- state files, adoption */
 
@@ -578,8 +624,8 @@ struct mgr_saved {
 	char driver_path[AU_PATH_MAX];
 	enum mgr_state state;
 	char reason[MGR_TEXT];
-	bool from_config, held, detaching;
-	uint32_t generation, restarts;
+	bool from_config, held, detaching, removed;
+	uint32_t generation, restarts, removals;
 	uint32_t tokens;
 	unsigned int slot;
 	pid_t pid;
@@ -623,6 +669,8 @@ void mgr_going_down(struct mgr *mgr);
 void mgr_notify(const char *state);
 /** mgr_peer - the user at the other end of a socket; (uid_t)-1: not known. */
 uid_t mgr_peer(int fd);
+/** mgr_peer_pid - its process, as it connected; 0: not known. */
+pid_t mgr_peer_pid(int fd);
 /**
  * mgr_share - whether a user may have so much: with it he @has, and @left is left for all others.
  * Nobody may have more than he leaves, so that one alone gets half, and there is always room for

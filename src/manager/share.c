@@ -5,6 +5,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+pid_t mgr_peer_pid(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) ? 0 : peer.pid;
+}
+
 uid_t mgr_peer(int fd)
 {
 	struct ucred cred;

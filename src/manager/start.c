@@ -31,7 +31,7 @@ void mgr_device_release(struct mgr_device *dev)
 	dev->session_ready = false;
 }
 
-static int device_claim(struct mgr_device *dev, char *error, size_t size)
+int mgr_device_claim(struct mgr_device *dev, char *error, size_t size)
 {
 	char who[64];
 	int fd;
@@ -51,6 +51,11 @@ static int device_memory(struct mgr_device *dev, char *error, size_t size)
 {
 	int fd;
 
+	/* What was pulled out is not what is there now. */
+	if (dev->removed) {
+		mgr_close(&dev->state_fd);
+		mgr_close(&dev->retained_fd);
+	}
 	/* A host that was never ready may have written to what the next one takes for new. */
 	if (dev->state_fresh)
 		mgr_close(&dev->state_fd);
@@ -156,8 +161,23 @@ void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text
 	mgr_device_drop_host(dev);
 	mgr_device_drop_session(dev);
 	dev->error = error;
+	if (dev->removed) {
+		mgr_device_release(dev);
+		mgr_device_set(dev, MGR_GONE, "%s", line);
+		mgr_clients_refuse_new(dev, error, line);
+		mgr_pnp_look(dev);
+		return;
+	}
+	/* It has been up. What cannot be found at its place any more was pulled out; so is one, as
+	 * far as its clients are concerned, that was well and cannot be started again as it is now.
+	 */
+	if (dev->state == MGR_RESTARTING && (error == -ENODEV || (dev->again && dev->refused[0]))) {
+		mgr_device_removed(dev, AU_GONE_UNKNOWN, line);
+		return;
+	}
 	if (dev->state == MGR_RESTARTING && away) {
 		mgr_device_waits(dev, line);
+		mgr_pnp_look(dev);
 		return;
 	}
 	if (dev->state == MGR_RESTARTING) {
@@ -169,6 +189,8 @@ void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text
 	mgr_clients_refuse(dev, error, line);
 	if (dev->provisional)
 		mgr_device_forget(dev);
+	else if (away)
+		mgr_pnp_look(dev);
 }
 
 /* Everything is there: tell the host. */
@@ -233,10 +255,28 @@ static int device_identify(struct mgr_device *dev, char *error, size_t size)
 	return mgr_device_set_driver(dev, candidates[0].driver->path, error, size);
 }
 
+/* Whether what is there now is of another kind than what was. */
+static bool device_differs(const struct mgr_device *dev, const struct au_bus_session *session)
+{
+	return dev->ids_known && (dev->ids.vendor != session->vendor_device >> 16 ||
+				  dev->ids.device != (session->vendor_device & 0xffff) ||
+				  dev->ids.class_code != session->class_code);
+}
+
+/* Another device has taken its place while its host was dead. */
+static void device_replaced(struct mgr_device *dev)
+{
+	snprintf(dev->gone_why, sizeof(dev->gone_why),
+		 "the device was removed: another one is at its place");
+	mgr_device_count_removal(dev, AU_GONE_UNKNOWN);
+	mgr_device_tell_gone(dev);
+}
+
 static void device_session(void *context, struct mgr_open_result *result)
 {
 	struct mgr_device *dev = context;
 	char error[MGR_TEXT];
+	bool differs;
 	int err = 0;
 
 	dev->open_job = NULL;
@@ -250,19 +290,46 @@ static void device_session(void *context, struct mgr_open_result *result)
 		result->fds[i] = -1;
 	dev->session_ready = true;
 	dev->away = false;
+	differs = device_differs(dev, &dev->session.session);
+	if (differs && !dev->removed)
+		device_replaced(dev);
 	dev->current.session_ns = au_monotonic_ns();
 	dev->ids.vendor = (uint16_t)(dev->session.session.vendor_device >> 16);
 	dev->ids.device = (uint16_t)dev->session.session.vendor_device;
 	dev->ids.class_code = dev->session.session.class_code;
 	dev->ids_known = true;
-	if (!dev->driver_path[0])
+	if (!dev->driver_path[0] || (differs && !dev->spec.driver[0]))
 		err = device_identify(dev, error, sizeof(error));
 	if (!err && !dev->host)
 		err = device_spawn(dev, error, sizeof(error));
+	else if (!err && dev->removed)
+		err = device_memory(dev, error, sizeof(error));
 	if (err)
 		mgr_device_start_failed(dev, err, error);
 	else
 		device_go(dev);
+}
+
+static void device_begin(struct mgr_device *dev)
+{
+	mgr_pnp_stop(dev);
+	if (dev->removed)
+		dev->from_failed = false;
+	dev->generation++;
+	dev->error = 0;
+	dev->refused[0] = 0;
+	dev->current.generation = dev->generation;
+	au_loop_timer_set(dev->mgr->loop, &dev->deadline, MGR_START_MS);
+}
+
+void mgr_device_found(struct mgr_device *dev, struct mgr_open_result *result)
+{
+	memset(&dev->current, 0, sizeof(dev->current));
+	mgr_device_set(dev, MGR_STARTING, "its device is there");
+	if (mgr_power_defers(dev))
+		return;
+	device_begin(dev);
+	device_session(dev, result);
 }
 
 /* Start: the session and the host at the same time. */
@@ -273,12 +340,8 @@ void mgr_device_begin(struct mgr_device *dev)
 
 	if (mgr_power_defers(dev))
 		return;
-	dev->generation++;
-	dev->error = 0;
-	dev->refused[0] = 0;
-	dev->current.generation = dev->generation;
-	au_loop_timer_set(dev->mgr->loop, &dev->deadline, MGR_START_MS);
-	err = device_claim(dev, error, sizeof(error));
+	device_begin(dev);
+	err = mgr_device_claim(dev, error, sizeof(error));
 	if (!err && !dev->ids.virtual_device) {
 		dev->session_ready = false;
 		dev->open_job = mgr_open_start(dev->mgr, dev->spec.address, device_session, dev);
@@ -290,7 +353,7 @@ void mgr_device_begin(struct mgr_device *dev)
 		dev->session_ready = true;
 	}
 	/* No host for a device that is probably still not there. */
-	if (!err && dev->driver_path[0] && !dev->away)
+	if (!err && dev->driver_path[0] && !dev->away && (!dev->removed || dev->session_ready))
 		err = device_spawn(dev, error, sizeof(error));
 	if (err)
 		mgr_device_start_failed(dev, err, error);

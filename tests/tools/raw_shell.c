@@ -12,7 +12,7 @@
  * text OP WORD [WORD]:
  *	a request with that text as its data
  * wait MS:
- *	poll until nothing is outstanding, or for so long; the status, result and data of each
+ *	poll until nothing is outstanding, or for so long, but once in any case; the status, result and data of each
  *	request since the last "forget"
  * cancel INDEX:
  *	of the requests since the last "forget"
@@ -60,7 +60,7 @@ static struct {
 	struct shell_request *request[REQUESTS];
 	unsigned int count, outstanding;
 	bool loading;
-	unsigned int downs, restarts, gone;
+	unsigned int downs, restarts, gone, back;
 	unsigned long long completed, errors, bad;
 	int error;
 	double last, gap;
@@ -97,6 +97,7 @@ static void shell_events(void)
 		shell.downs += event.kind == AU_EVENT_DOWN;
 		shell.restarts += event.kind == AU_EVENT_RESTARTED;
 		shell.gone += event.kind == AU_EVENT_GONE;
+		shell.back += event.kind == AU_EVENT_BACK;
 	}
 }
 
@@ -261,10 +262,13 @@ static void do_wait(char **args)
 			break;
 		shell_events();
 	}
+	/* Also what the manager has to say. */
+	if (!shell.outstanding)
+		(void)au_poll(shell.handle, 0, 1);
 	shell_events();
 	printf("{\"outstanding\": %u, \"downs\": %u, \"restarts\": %u, \"gone\": %u, "
-	       "\"generation\": %u, \"requests\": [",
-	       shell.outstanding, shell.downs, shell.restarts, shell.gone,
+	       "\"back\": %u, \"generation\": %u, \"requests\": [",
+	       shell.outstanding, shell.downs, shell.restarts, shell.gone, shell.back,
 	       au_generation(shell.handle));
 	for (unsigned int i = 0; i < shell.count; i++, comma = ", ") {
 		const struct shell_request *r = shell.request[i];

@@ -110,6 +110,10 @@ static void events(struct au_handle *h)
 			printf("gone: reason %llu\n", (unsigned long long)event.arg[0]);
 			fflush(stdout);
 		}
+		if (event.kind == AU_EVENT_BACK) {
+			printf("back: generation %llu\n", (unsigned long long)event.arg[0]);
+			fflush(stdout);
+		}
 	}
 }
 

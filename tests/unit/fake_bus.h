@@ -19,6 +19,7 @@ struct fake_bus {
 	bool dead;     /* does not answer */
 	bool mapped;
 	unsigned int flushes, closes, unmasks;
+	unsigned int accesses, gone_at; /* 0: at none */
 };
 
 static struct fake_bus fake;
@@ -35,6 +36,8 @@ static inline void fake_raise(void)
 
 static inline int fake_gone(struct au_bus *bus)
 {
+	if (fake.gone_at && ++fake.accesses == fake.gone_at)
+		fake.dead = true;
 	if (!fake.dead)
 		return 0;
 	bus->gone = true;

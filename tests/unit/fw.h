@@ -114,6 +114,8 @@ static inline void fw_drop(const struct au_request *req)
 static inline void fw_canceled(struct au_request *req)
 {
 	fw_note("cancel%llu", (unsigned long long)req->arg[0]);
+	if (fw.on_callback)
+		fw.on_callback(fw.dev, "cancel");
 	if (!fw.cancel_completes)
 		return;
 	fw_drop(req);

@@ -587,6 +587,80 @@ static void test_fail(void **state)
 	assert_int_equal(au_chan_outstanding(pair->chan), 0);
 }
 
+/* The device was pulled out, and another one is there: the first one's requests have ended, and the
+ * second one hears of none, whatever the first one's host still does. */
+static void test_gone(void **state)
+{
+	struct pair *pair = *state;
+	struct host *old = pair->host, *next;
+	struct au_io io[3] = { 0 }, later = { .op = OP };
+	struct au_event e;
+
+	submit(pair, io, 3);
+	fake_turn(&old->lane);
+	assert_int_equal(au_chan_cancel(pair->chan, &io[2]), 0);
+	au_chan_tell_gone(pair->chan, AU_GONE_WANTED);
+	au_chan_gone(pair->chan);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 3);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(io[i].status, -ENODEV);
+	assert_int_equal(au_chan_outstanding(pair->chan), 0);
+	assert_false(pair->chan->up);
+	fake_complete(old->handle, slot_of(&io[0]), 0, 7);
+	fake_turn(&old->lane);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 0);
+	assert_int_equal(io[0].status, -ENODEV);
+
+	next = host_start(pair, old->generation + 1, false, NULL);
+	next->handle->hold = true;
+	pair_attach(pair, next, false);
+	fake_turn(&next->lane);
+	assert_int_equal(next->handle->submitted, 0);
+	assert_int_equal(next->ended, 0);
+	submit(pair, &later, 1);
+	fake_turn(&next->lane);
+	assert_int_equal(next->handle->submitted, 1);
+	assert_int_equal(held(pair, &later)->flags, 0);
+	fake_complete(next->handle, slot_of(&later), 0, 5);
+	fake_turn(&next->lane);
+	assert_int_equal(au_chan_poll(pair->chan, 0), 1);
+	assert_int_equal(later.result, 5);
+
+	assert_true(au_chan_event_next(pair->chan, &e));
+	assert_int_equal(e.kind, AU_EVENT_GONE);
+	assert_int_equal(e.arg[0], AU_GONE_WANTED);
+	assert_false(au_chan_event_next(pair->chan, &e));
+}
+
+/* The host says it, and so does the manager: the application hears it once, each time. */
+static void test_gone_told_once(void **state)
+{
+	const struct au_event gone = { .kind = AU_EVENT_GONE,
+				       .count = 1,
+				       .arg = { AU_GONE_ERROR } };
+	const struct au_event back = { .kind = AU_EVENT_BACK, .count = 1 };
+	struct pair *pair = *state;
+	struct au_event e;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct fake_handle *h = pair->host->handle;
+
+		h->real.config.event(&h->real, &back); /* not for it to say */
+		h->real.config.event(&h->real, &gone);
+		h->real.config.event(&h->real, &gone);
+		fake_turn(&pair->host->lane);
+		au_chan_poll(pair->chan, 0);
+		au_chan_tell_gone(pair->chan, AU_GONE_UNKNOWN);
+		au_chan_gone(pair->chan);
+		assert_true(au_chan_event_next(pair->chan, &e));
+		assert_int_equal(e.kind, AU_EVENT_GONE);
+		assert_int_equal(e.count, 1);
+		assert_int_equal(e.arg[0], AU_GONE_ERROR);
+		assert_false(au_chan_event_next(pair->chan, &e));
+		pair_attach(pair, host_start(pair, pair->host->generation + 1, false, NULL), false);
+	}
+}
+
 static void host_says(struct pair *pair, unsigned int count, uint64_t first)
 {
 	for (unsigned int i = 0; i < count; i++) {
@@ -753,6 +827,8 @@ int main(void)
 		TEST(test_fail_all),
 		TEST(test_expiry),
 		TEST(test_fail),
+		TEST(test_gone),
+		TEST(test_gone_told_once),
 		TEST(test_events_of_the_dead),
 		TEST(test_told_twice),
 		TEST(test_random_deaths),

@@ -144,6 +144,48 @@ static void test_stop_completes(void **state)
 	fw_down();
 }
 
+static void finished(void *context)
+{
+	++*(unsigned int *)context;
+}
+
+/* Before it is taken away: what was submitted goes on, what comes is refused. */
+static void test_finish(void **state)
+{
+	unsigned int done = 0;
+
+	fw.queue_config[0].kind = AU_QUEUE_SEQUENTIAL;
+	fw_up(NULL);
+	fw_send(1);
+	fw_send(2);
+	auf_device_finish(fw.dev, finished, &done);
+	auf_device_finish(fw.dev, finished, &done);
+	assert_int_equal(fw_send_as(3, (struct auf_submit){ 0 }), -ENODEV);
+	fw_pass(50);
+	assert_int_equal(done, 0);
+	fw_complete_oldest();
+	fw_pass(50);
+	assert_int_equal(done, 0);
+	fw_complete_oldest();
+	fw_pass(50);
+	fw_pass(50);
+	assert_int_equal(done, 1);
+	fw_expect("deliver1 deliver2 ");
+	fw_expect_done(0, 1, 0);
+	fw_expect_done(1, 2, 0);
+	assert_int_equal(fw.done_count, 2);
+	fw_down();
+
+	/* One that ends before that is so tells nobody. */
+	fw_reset();
+	fw_up(NULL);
+	fw_send(1);
+	done = 0;
+	auf_device_finish(fw.dev, finished, &done);
+	fw_down();
+	assert_int_equal(done, 0);
+}
+
 static void hold_gate(struct auf_device_config *config)
 {
 	config->hold_gate = true;
@@ -395,6 +437,7 @@ int main(void)
 		cmocka_unit_test_setup(test_params, setup),
 		cmocka_unit_test_setup(test_memory, setup),
 		cmocka_unit_test_setup(test_unit_removed, setup),
+		cmocka_unit_test_setup(test_finish, setup),
 		cmocka_unit_test_setup(test_open_close, setup),
 		cmocka_unit_test_setup(test_close_waits, setup),
 		cmocka_unit_test_setup(test_retained, setup),
