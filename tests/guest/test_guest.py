@@ -22,7 +22,7 @@ def fixture_machine():
     """The guest, which has begun to run."""
     with tempfile.TemporaryDirectory(prefix="au-guest-") as folder:
         machine = guest.Guest(BUILD, Path(folder),
-                              int(os.environ.get("AURIGA_GUEST_SECONDS", "300")), NAMES)
+                              int(os.environ.get("AURIGA_GUEST_SECONDS", "420")), NAMES)
         yield machine
         machine.stop()
 
