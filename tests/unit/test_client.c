@@ -601,6 +601,37 @@ static void test_refusals(void **state)
 
 /* -------------------------------------------------------------------- serial */
 
+/* With nothing to do the device sleeps, and wakes up for the next request. */
+static void test_sleep(void **state)
+{
+	static const char *const targets[] = { "inproc:t-sleepy,power_idle=2ms",
+					       "inproc:t-sleepy,power_idle=2ms,poll=app" };
+	enum { TIMES = 22 };
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct au_handle *h = must_open(targets[i], 0, 8);
+		uint32_t times = 0;
+
+		for (unsigned int round = 0; round < 10; round++) {
+			struct au_io io = { .op = TIMES };
+
+			/* Nothing comes: with poll=app the device is looked after meanwhile. */
+			assert_int_equal(au_poll(h, 0, 40), 0);
+			assert_int_equal(au_wait(h, &io), 0);
+			assert_true(io.result <= round + 1);
+			times = io.result;
+		}
+		/* All ten, where its thread gets its turn. */
+		assert_true(times >= 5);
+		au_close(h);
+	}
+	must_refuse("inproc:t-sleepy,power_idle=soon", 0, -EINVAL, "power_idle 'soon'");
+	must_refuse("inproc:t-sleepy,power_idle=2", 0, -EINVAL, "2s or 500ms");
+	must_refuse("inproc:t-sleepy,power_idle=0s", 0, -EINVAL, "1ms");
+	must_refuse("inproc:t-sleepy,power_idle=1s,power_idle=1s", 0, -EINVAL, "twice");
+	au_close(must_open("inproc:t-sleepy,power_idle=off", 0, 8));
+}
+
 static void test_serial(void **state)
 {
 	static const char *const targets[] = { "inproc:serial-loop",
@@ -658,6 +689,7 @@ int main(void)
 		cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_crowd),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_sleep),
 		cmocka_unit_test(test_serial),
 	};
 	char dir[400], path[900], run[] = "/tmp/auriga-test-XXXXXX";
