@@ -62,6 +62,9 @@ void auf_lane_destroy(struct au_lane *lane);
 int auf_lane_call(struct au_lane *lane, int (*fn)(void *arg), void *arg);
 /** auf_lane_wake - make the lane look at its sources and work. Any thread. */
 void auf_lane_wake(struct au_lane *lane);
+/** auf_lane_pause - where @lane and another thread hand something over: nothing, unless delays are
+ * injected. Any thread. */
+void auf_lane_pause(struct au_lane *lane);
 /** auf_lane_add - add a source. Lane. */
 int auf_lane_add(struct au_lane *lane, struct auf_source *src);
 /** auf_lane_remove - remove a source; safe from within its own poll(). Lane. */

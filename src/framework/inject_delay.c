@@ -15,3 +15,8 @@ void auf_inject_delay(struct auf_inject *inject)
 	auf_inject_note(inject, AU_INJECT_delay);
 	au_os_pause_us((uint32_t)auf_inject_draw(inject, AU_INJECT_delay, most) + 1);
 }
+
+void auf_lane_pause(struct au_lane *lane)
+{
+	auf_lane_delay(lane);
+}

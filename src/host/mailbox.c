@@ -28,6 +28,7 @@ static unsigned int mailbox_poll(struct auf_source *src, unsigned int budget)
 	unsigned int done = 0;
 
 	au_os_wake_clear(src->fd);
+	auf_lane_pause(box->host->lane);
 	while (done < budget && (job = mailbox_take(box))) {
 		job->fn(box->host, job);
 		done++;
@@ -66,6 +67,7 @@ void host_mailbox_post(struct host_mailbox *box, struct host_job *job)
 	*box->last = job;
 	box->last = &job->next;
 	pthread_mutex_unlock(&box->lock);
+	auf_lane_pause(box->host->lane);
 	au_os_wake(box->source.fd);
 }
 
