@@ -137,6 +137,10 @@ static void read_lane(struct au_trace_view *view, unsigned int lane, uint32_t af
 int au_trace_view(const struct au_recorder *rec, const uint32_t after[AU_RECORDER_LANES], bool live,
 		  struct au_trace_view *view)
 {
+	unsigned int lanes = rec->status->lanes;
+
+	if (lanes > AU_RECORDER_LANES)
+		lanes = AU_RECORDER_LANES;
 	memset(view, 0, sizeof(*view));
 	view->records = aligned_alloc(sizeof(*view->records), READ_ALL * sizeof(*view->records));
 	view->items = malloc(READ_ALL * sizeof(*view->items));
@@ -144,9 +148,10 @@ int au_trace_view(const struct au_recorder *rec, const uint32_t after[AU_RECORDE
 		au_trace_view_free(view);
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i < READ_ALL; i++)
+	/* To look at what nobody has written would make memory of it. */
+	for (size_t i = 0; i < (size_t)lanes * AU_RECORDER_RECORDS; i++)
 		read_copy(&rec->records[i], &view->records[i]);
-	for (unsigned int lane = 0; lane < AU_RECORDER_LANES; lane++)
+	for (unsigned int lane = 0; lane < lanes; lane++)
 		read_lane(view, lane, after[lane], live);
 	qsort(view->items, view->count, sizeof(*view->items), read_by_time);
 	return 0;

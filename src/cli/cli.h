@@ -51,6 +51,8 @@ struct cli_column {
 void cli_table(const json_t *rows, const struct cli_column *columns, unsigned int count);
 /** cli_print - print a JSON value for people: "key: value", nested values indented. */
 void cli_print(const json_t *value, int indent);
+/** cli_record - print a record of the flight recorder, but for when it was: the rest of a line. */
+void cli_record(const json_t *record);
 /** cli_json - print a JSON value as it is. */
 void cli_json(const json_t *value);
 

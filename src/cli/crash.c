@@ -44,12 +44,26 @@ static void crash_frames(const json_t *frames)
 		       (unsigned long long)json_integer_value(json_object_get(frame, "offset")));
 }
 
+static void crash_records(const json_t *records)
+{
+	json_t *record;
+	size_t i;
+
+	json_array_foreach(records, i, record)
+	{
+		json_int_t us = json_integer_value(json_object_get(record, "before_us"));
+
+		printf("  -%.6f s", (double)us / 1e6);
+		cli_record(record);
+	}
+}
+
 int cmd_crash(const struct cli_command *self, int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
 						 { NULL, 0, NULL, 0 } };
 	bool as_json = false;
-	json_t *answer, *frames;
+	json_t *answer, *frames, *records;
 	char *path;
 	int opt;
 
@@ -71,13 +85,20 @@ int cmd_crash(const struct cli_command *self, int argc, char **argv)
 		cli_json(answer);
 	} else {
 		frames = json_incref(frames);
+		records = json_incref(json_object_get(answer, "records"));
 		json_object_del(answer, "frames");
+		json_object_del(answer, "records");
 		cli_print(answer, 0);
 		if (json_array_size(frames)) {
 			printf("frames:\n");
 			crash_frames(frames);
 		}
+		if (json_array_size(records)) {
+			printf("records:\n");
+			crash_records(records);
+		}
 		json_decref(frames);
+		json_decref(records);
 	}
 	json_decref(answer);
 	return CLI_OK;

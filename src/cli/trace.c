@@ -42,13 +42,12 @@ static void trace_time(const json_t *answer, int64_t time_ns)
 	printf("%s.%06d", buf, (int)(us < 0 ? 0 : us % 1000000));
 }
 
-static void trace_record(const json_t *answer, const json_t *record)
+void cli_record(const json_t *record)
 {
 	const char *point = json_string_value(json_object_get(record, "point"));
 	const char *text = json_string_value(json_object_get(record, "text")), *key;
 	json_t *args = json_object_get(record, "args"), *value;
 
-	trace_time(answer, trace_integer(record, "time_ns"));
 	printf("  lane%-2" PRId64 " ", trace_integer(record, "lane"));
 	printf("%-13s", point ? point : "-");
 	if (text) {
@@ -69,6 +68,12 @@ static void trace_record(const json_t *answer, const json_t *record)
 			printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	}
 	putchar('\n');
+}
+
+static void trace_record(const json_t *answer, const json_t *record)
+{
+	trace_time(answer, trace_integer(record, "time_ns"));
+	cli_record(record);
 }
 
 /* A line where another host begins. */

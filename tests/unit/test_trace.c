@@ -205,6 +205,22 @@ static void test_numbers_go_round(void **state)
 	au_trace_view_free(&view);
 }
 
+/* Lanes that nobody has are not looked at; more than there can be, neither. */
+static void test_lanes(void **state)
+{
+	struct au_recorder *rec = *state;
+	struct au_trace_view view;
+
+	for (unsigned int lane = 0; lane < AU_RECORDER_LANES; lane++)
+		au_trace(rec, lane, irq, lane, 0, 0);
+	for (uint32_t lanes = 0; lanes < 12; lanes++) {
+		rec->status->lanes = lanes;
+		view = see(rec, all, false);
+		assert_int_equal(view.count, lanes < AU_RECORDER_LANES ? lanes : AU_RECORDER_LANES);
+		au_trace_view_free(&view);
+	}
+}
+
 /* Whatever is in the memory: it can be read, and reading on comes to an end. */
 static void test_hostile(void **state)
 {
@@ -253,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_names),	TEST(test_operations),	     TEST(test_lines_and_news),
 		TEST(test_half_a_line), TEST(test_numbers_go_round), TEST(test_hostile),
+		TEST(test_lanes),
 	};
 
 	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
