@@ -437,7 +437,8 @@ static void client_turn(struct client *c, int bell)
 	if (au_chan_arm(c->chan)) {
 		struct pollfd p = { .fd = bell, .events = POLLIN };
 
-		poll(&p, 1, 1);
+		/* Whoever has something to wait for is woken: by an answer, or a death. */
+		poll(&p, 1, c->submitted > c->completed ? 20 : 1);
 		au_chan_disarm(c->chan);
 		au_doorbell_drain(bell);
 	}
