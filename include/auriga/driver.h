@@ -139,7 +139,8 @@ struct au_request;
  * @AU_POWER_D0: working.
  * @AU_POWER_D3: low power; registers may have lost their content. The driver owns no request, but
  *	those that it keeps (au_request_stop_ack()) and those of queues that are always on; timers
- *	are stopped, interrupts off. Only d0_entry() touches the device next.
+ *	are stopped, work that is queued is dropped, interrupts are off. Only d0_entry() touches the
+ *	device next.
  * @AU_POWER_OFF: first start, or final stop.
  * @AU_POWER_FAILED: only as "from": an earlier host died, or was restarted while clients had the
  *	device open: it is in any state, and what it holds for them is still good. Class settings

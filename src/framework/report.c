@@ -59,7 +59,8 @@ int auf_device_report(struct au_device *dev, auf_report_fn done, void *context)
 	report->done = done;
 	report->context = context;
 	if (!auf_machine_runs(dev)) {
-		report_tell(report, NULL, 0, "the device is not up");
+		report_tell(report, NULL, 0,
+			    dev->asleep ? "the device sleeps" : "the device is not up");
 		return 0;
 	}
 	auf_timeout_set(dev->lane, &report->timeout, REPORT_MS);
