@@ -30,6 +30,9 @@ enum au_client_msg {
 	AU_CM_HELLO = 1,   /* client: struct au_cm_hello */
 	AU_CM_CHANNEL = 2, /* manager: struct au_cm_channel + [rings, doorbell, pool] */
 	AU_CM_DOWN = 3,	   /* manager: head only: the host has died or was stopped; wait */
+	AU_CM_HELD = 5,	   /* manager: head only: the driver is about to be replaced, in order:
+			    * whatever the device's policy for deaths says, what no driver has had
+			    * waits for the next host. AU_CM_DOWN follows */
 	AU_CM_ERROR = 4,   /* manager: struct au_cm_error; the connection ends: the device is
 			    * detached (-ENODEV), quarantined (-EIO), ... */
 	AU_CM_GONE = 6,	   /* manager: struct au_cm_error: the device was pulled out; everything
@@ -99,8 +102,9 @@ enum au_host_msg {
 	AU_HM_OPEN = 33,  /* struct au_hm_open + [rings, doorbell, pool] */
 	AU_HM_CLOSE = 34, /* struct au_hm_channel: the client has gone; AU_HM_ENDED answers */
 	AU_HM_BEAT = 35,  /* struct au_hm_beat: each lane shows life in the status page */
-	AU_HM_STOP = 36,  /* go down in order and exit with status 0; from now on nothing is
-			   * completed on the channels: the clients replay, or are told otherwise */
+	AU_HM_STOP = 36,  /* struct au_hm_stop, or only the head: go down in order and exit with
+			   * status 0; from now on nothing is completed on the channels: the clients
+			   * replay, or are told otherwise */
 	AU_HM_QUERY =
 		37, /* answered by AU_HM_ANSWER: JSON about device, history, channels, sandbox */
 	AU_HM_ADOPT = 38, /* a new manager: answered by AU_HM_ADOPTED */
@@ -211,6 +215,16 @@ struct au_hm_powered {
 	struct au_msg_head head;
 	uint32_t seq;
 	int32_t result; /* 0 or a negative errno */
+};
+
+/**
+ * struct au_hm_stop - @drain_ms: first, for at most so long, let the driver finish what it has, and
+ * complete it; new requests wait. A second AU_HM_STOP ends that.
+ */
+struct au_hm_stop {
+	struct au_msg_head head;
+	uint32_t drain_ms;
+	uint32_t reserved;
 };
 
 struct au_hm_gone {

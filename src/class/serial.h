@@ -74,6 +74,7 @@ struct au_serial {
 	uint32_t untold;  /* receive conditions that clients hear of at the gate */
 	bool gated;	  /* ... which has been passed */
 	bool up;	  /* between restore and suspend: the driver may be called */
+	bool draining;	  /* the driver gets no more pieces: the host is about to go down */
 	struct serial_state *state;
 	uint8_t *ring;
 	struct au_queue *control_queue;

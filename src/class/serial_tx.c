@@ -188,7 +188,7 @@ uint32_t au_serial_tx_take(struct au_serial *port, uint8_t *buf, uint32_t max)
 		port->tx_taken = 1;
 		return 1;
 	}
-	if (!tx_is_send(req) || port->tx_paused || tx_held(port))
+	if (!tx_is_send(req) || port->tx_paused || port->draining || tx_held(port))
 		return 0;
 	n = req->length - port->tx_offset;
 	if (n > max)

@@ -336,6 +336,17 @@ static void unit_resumed(struct au_unit *unit)
 	unit_look_at_inputs(auf_unit_priv(unit));
 }
 
+/* What is between two pieces goes on there in the next host; the middle of one would not be known.
+ */
+static bool unit_drain(struct au_unit *unit)
+{
+	struct au_serial *port = auf_unit_priv(unit);
+	const struct serial_state *st = port->state;
+
+	port->draining = true;
+	return port->up && (port->tx_taken || st->rx_started != st->rx_head);
+}
+
 static void unit_remove(struct au_unit *unit)
 {
 	au_os_free(auf_unit_priv(unit));
@@ -351,6 +362,7 @@ static const struct auf_class serial_class = {
 	.suspend = unit_suspend,
 	.resumed = unit_resumed,
 	.keeps_up = true,
+	.drain = unit_drain,
 	.remove = unit_remove,
 };
 

@@ -406,6 +406,10 @@ static int remote_message(struct au_handle *h)
 	if (head->type == AU_CM_CHANNEL && length == (int)sizeof(struct au_cm_channel)) {
 		err = remote_channel(h, (const void *)buf, fds);
 		err = err == 0 ? 1 : err;
+	} else if (head->type == AU_CM_HELD) {
+		/* No death: what its driver has never had is not given up. */
+		if (h->chan && h->chan->recovery == AU_CHAN_FAIL)
+			h->chan->recovery = AU_CHAN_ABORT;
 	} else if (head->type == AU_CM_DOWN) {
 		remote_down(h);
 		if (h->chan)

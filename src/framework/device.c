@@ -61,6 +61,7 @@ static int device_leave_lane(void *arg)
 	auf_finish_end(dev);
 	auf_power_end(dev);
 	auf_inject_leave(dev);
+	auf_drain_end(dev);
 	auf_device_hold(dev);
 	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
 		if (dev->units[i])
@@ -317,7 +318,7 @@ void auf_device_open_queues(struct au_device *dev)
 
 void auf_device_open_gate(struct au_device *dev)
 {
-	if (dev->gate)
+	if (dev->gate || dev->drain.done)
 		return;
 	auf_device_hold(dev);
 	dev->gate = true;

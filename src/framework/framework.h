@@ -194,6 +194,13 @@ void auf_device_open_gate(struct au_device *dev);
  * business. Lane 0.
  */
 void auf_device_finish(struct au_device *dev, void (*done)(void *context), void *context);
+/**
+ * auf_device_drain - before auf_device_stop(): from now on nothing is delivered, and @done is
+ * called once, perhaps before this returns, when the driver has nothing that it would not also have
+ * in the next host: requests that it does not wait with for something from outside. How long to
+ * wait for that is the caller's business. Lane 0.
+ */
+void auf_device_drain(struct au_device *dev, void (*done)(void *context), void *context);
 /** auf_device_surprise - the device is gone: surprise_removed(), then everything completes with
  * -ENODEV and the way down is gone. Lane. */
 void auf_device_surprise(struct au_device *dev);
@@ -481,6 +488,8 @@ int auf_cancel(struct auf_handle *handle, uint32_t slot, uint64_t tag);
  *	replayed.
  * @suspend: before d0_exit(): the driver is not called from here on until restore(), into D3 too.
  * @resumed: in D0 again after D3; before queues deliver.
+ * @drain: hand the driver nothing new. Return: whether something is half done. Called again until
+ *	it is not, see auf_device_drain().
  * @remove: free the class' part of the unit.
  * @first_op: operations below it are refused with -AU_ENOTSUP.
  * @plain_op: operations from here to @last_op that the unit's reach allows go straight to the
@@ -499,6 +508,7 @@ struct auf_class {
 	void (*gate)(struct au_unit *unit);
 	void (*suspend)(struct au_unit *unit);
 	void (*resumed)(struct au_unit *unit);
+	bool (*drain)(struct au_unit *unit);
 	void (*remove)(struct au_unit *unit);
 	uint16_t first_op;
 	uint16_t plain_op;

@@ -701,6 +701,11 @@ struct au_device {
 	} finish;
 	struct auf_power power;
 	struct {
+		struct auf_timeout timeout;
+		void (*done)(void *context); /* not NULL: it is being drained, or has been */
+		void *context;
+	} drain;
+	struct {
 		_Atomic uint64_t second;
 		_Atomic uint32_t lines, dropped;
 	} log;
@@ -848,6 +853,8 @@ void auf_dma_free(struct au_device *dev);
 
 /** auf_finish_end - nobody waits any more for what was submitted. */
 void auf_finish_end(struct au_device *dev);
+/** auf_drain_end - nobody waits any more for what the driver has. */
+void auf_drain_end(struct au_device *dev);
 
 /** auf_presence_start - the device is up: look now and then whether it is still there. */
 void auf_presence_start(struct au_device *dev);

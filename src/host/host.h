@@ -32,7 +32,8 @@
 #define HOST_SPIN_US	    100
 #define HOST_GATE_MS	    1000
 #define HOST_QUERY_MS	    250
-#define HOST_EXIT_FAILED    3 /* the driver has given up: see au_device_failed() */
+#define HOST_DRAIN_MS	    60000 /* the longest */
+#define HOST_EXIT_FAILED    3	  /* the driver has given up: see au_device_failed() */
 #define HOST_PARAMS_MAX	    32
 #define HOST_CHANNELS_MAX   256
 #define HOST_LINK_QUEUE_MAX 512
@@ -196,8 +197,10 @@ struct host {
 	uint32_t gone_reason; /* enum au_gone */
 	char gone_why[160];
 
-	_Atomic int query, describe;			     /* enum host_query */
-	uint64_t query_due_ms, describe_due_ms, gate_due_ms; /* main thread; 0: not */
+	_Atomic int query, describe; /* enum host_query */
+	/* main thread; 0: not */
+	uint64_t query_due_ms, describe_due_ms, gate_due_ms, drain_due_ms;
+	_Atomic bool drained; /* it is to go down now */
 };
 
 #define HOST_STAGE_SIZE 16

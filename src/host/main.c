@@ -247,6 +247,37 @@ static void host_finish(struct host *host)
 	host_mailbox_post(&host->box, job);
 }
 
+/* Lane, or the main thread: whichever comes first. */
+static void host_drained(void *context)
+{
+	struct host *host = context;
+
+	atomic_store(&host->drained, true);
+	au_os_wake(host->link.wake);
+}
+
+static void host_drain_job(struct host *host, struct host_job *job)
+{
+	free(job);
+	auf_device_drain(host->device, host_drained, host);
+}
+
+/* Return: whether there is something to wait for. */
+static bool host_drain(struct host *host, const struct au_hm_stop *stop)
+{
+	struct host_job *job = NULL;
+
+	if (!host->drain_due_ms && stop->drain_ms)
+		job = calloc(1, sizeof(*job));
+	if (!job)
+		return false;
+	host->drain_due_ms =
+		host_now_ms() + (stop->drain_ms < HOST_DRAIN_MS ? stop->drain_ms : HOST_DRAIN_MS);
+	job->fn = host_drain_job;
+	host_mailbox_post(&host->box, job);
+	return true;
+}
+
 /* Timers of the main thread. Return: milliseconds until the next, -1: none. */
 static int host_timers(struct host *host)
 {
@@ -279,12 +310,18 @@ static int host_timers(struct host *host)
 	}
 	if (host->describe_due_ms && now >= host->describe_due_ms)
 		host_describe_due(host);
+	if (host->drain_due_ms && now >= host->drain_due_ms) {
+		host->drain_due_ms = 0;
+		host_drained(host);
+	}
 	if (host->gate_due_ms)
 		next = host->gate_due_ms;
 	if (host->describe_due_ms && host->describe_due_ms < next)
 		next = host->describe_due_ms;
 	if (host->query_due_ms && host->query_due_ms < next)
 		next = host->query_due_ms;
+	if (host->drain_due_ms && host->drain_due_ms < next)
+		next = host->drain_due_ms;
 	return next == UINT64_MAX ? -1 : (int)(next - now);
 }
 
@@ -328,7 +365,7 @@ static bool host_message(struct host *host, const void *msg, size_t length, int 
 		host_finish(host);
 		return true;
 	case AU_HM_STOP:
-		return false;
+		return length == sizeof(struct au_hm_stop) && host_drain(host, msg);
 	default:
 		break;
 	}
@@ -381,7 +418,7 @@ static void host_terminate(int sig)
 
 static void host_loop(struct host *host)
 {
-	while (!host_told_to_end) {
+	while (!host_told_to_end && !atomic_load(&host->drained)) {
 		bool left = host_link_flush(&host->link);
 		struct pollfd p[3] = {
 			{ .fd = host->link.fd, .events = POLLIN },

@@ -108,6 +108,33 @@ static void test_cancel_while_the_device_is_given_a_piece(void **state)
 	fake->die_taken = false;
 }
 
+static void is_drained(void *context)
+{
+	++*(unsigned int *)context;
+}
+
+/* Before the host goes down in order: no piece is left half done, and the rest is for the next. */
+static void test_a_send_goes_on_in_the_next_host(void **state)
+{
+	struct rig *r = *state;
+	unsigned int drained = 0;
+
+	fake->die_taken = true;
+	rig_send(r, 0, "abcdefghijklmnopqrstuvwxyz");
+	auf_device_drain(r->dev, is_drained, &drained);
+	rig_pass(r, 5);
+	assert_int_equal(drained, 0);
+	fake->die_taken = false;
+	au_serial_tx_done(fake->port); /* and the driver asks for more */
+	fake_tx_start(fake->port);
+	rig_pass(r, 5);
+	assert_int_equal(drained, 1);
+	assert_int_equal(fake->sent, 0);
+	assert_int_equal(r->done[0], 0);
+	assert_int_equal(r->progress[0].started, 16);
+	assert_int_equal(r->progress[0].done, 16);
+}
+
 static void test_purge(void **state)
 {
 	struct rig *r = *state;
@@ -286,6 +313,7 @@ int main(void)
 		TEST(test_receives_are_served_in_order),
 		TEST(test_cancel),
 		TEST(test_cancel_while_the_device_is_given_a_piece),
+		TEST(test_a_send_goes_on_in_the_next_host),
 		TEST(test_purge),
 		TEST(test_drain_waits_for_the_wire),
 		TEST(test_line_settings),
