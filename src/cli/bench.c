@@ -12,7 +12,7 @@ int cmd_bench(const struct cli_command *self, int argc, char **argv)
 	} benches[] = {
 		{ "block", bench_block },	  { "channel", bench_channel },
 		{ "placement", bench_placement }, { "power", bench_power },
-		{ "recovery", bench_recovery },
+		{ "recovery", bench_recovery },	  { "upgrade", bench_upgrade },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(benches) / sizeof(benches[0]); i++) {

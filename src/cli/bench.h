@@ -49,5 +49,6 @@ int bench_channel(int argc, char **argv);
 int bench_placement(int argc, char **argv);
 int bench_power(int argc, char **argv);
 int bench_recovery(int argc, char **argv);
+int bench_upgrade(int argc, char **argv);
 
 #endif

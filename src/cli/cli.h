@@ -62,6 +62,7 @@ int cmd_attach(const struct cli_command *self, int argc, char **argv);
 int cmd_detach(const struct cli_command *self, int argc, char **argv);
 int cmd_restart(const struct cli_command *self, int argc, char **argv);
 int cmd_power(const struct cli_command *self, int argc, char **argv);
+int cmd_upgrade(const struct cli_command *self, int argc, char **argv);
 int cmd_hold(const struct cli_command *self, int argc, char **argv);
 int cmd_crash(const struct cli_command *self, int argc, char **argv);
 int cmd_trace(const struct cli_command *self, int argc, char **argv);

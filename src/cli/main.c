@@ -19,12 +19,16 @@ static const struct cli_command commands[] = {
 	  "give a device to a driver", cmd_attach },
 	{ "detach", "[--drain[=SECONDS] | --force] NAME", "take it away again", cmd_detach },
 	{ "why", "[--json] ADDRESS", "which drivers fit a device, and why", cmd_why },
-	{ "drivers", "[--json] [DRIVER|FILE.so]", "list the drivers, or read the note of one",
-	  cmd_drivers },
+	{ "drivers",
+	  "[--json] [[show] DRIVER|FILE.so] | install [--signature FILE.sig] FILE.so | "
+	  "remove [--force] DRIVER[=VERSION] | keygen FILE | sign --key FILE FILE.so...",
+	  "list the drivers, install, remove and sign them", cmd_drivers },
 	{ "restart", "[--crash] NAME", "restart a driver, in order or as if it had crashed",
 	  cmd_restart },
 	{ "power", "[--json] [--idle TIME|off] NAME [d0|d3|cycle] | [--json] suspend|resume",
 	  "a device's power; all devices as the system sleeps and wakes", cmd_power },
+	{ "upgrade", "[--drain SECONDS] [--fresh] [--json] NAME [FILE.so]",
+	  "replace the driver of a device that is in use", cmd_upgrade },
 	{ "hold", "[--off] NAME", "suspend verdicts while you debug a driver", cmd_hold },
 	{ "crash", "[--json] NAME", "what is known of the last death of a driver", cmd_crash },
 	{ "trace", "[--follow] [--json] NAME",
@@ -42,7 +46,7 @@ static const struct cli_command commands[] = {
 	  "block [OPTIONS] TARGET | channel [--json] | placement [--json] | power [--count N] "
 	  "[--json] NAME | recovery [--count N] "
 	  "[--interval MS] [--json] "
-	  "NAME",
+	  "NAME | upgrade [--count N] [--interval MS] [--depth N] [--json] NAME [FILE.so]...",
 	  "measure", cmd_bench },
 	{ "lab", "up|ls|down|fault|nvme|nvme-fault [ARGUMENTS]", "device models as devices",
 	  cmd_lab },

@@ -88,6 +88,7 @@ static json_t *saved_spec(const struct mgr_spec *spec)
 	au_verify_print(&p->verify, ',', verify);
 	json_object_set_new(policy, "verify", json_string(verify));
 	SAVED("recovery", "%s", mgr_fate_name(p->recovery));
+	SAVED("upgrade", "%s", mgr_when_name(p->upgrade));
 	SAVED("mode", "%o", p->mode);
 	if (p->owner != (uid_t)-1)
 		SAVED("owner", "%u", p->owner);
@@ -116,11 +117,11 @@ void mgr_state_save(struct mgr_device *dev)
 		if (dev->units[i].present)
 			json_array_append_new(units, json_pack("{s:i s:s}", "index", (int)i,
 							       "class", dev->units[i].cls));
-	o = json_pack("{s:s s:o s:o s:s s:o s:b s:b s:b s:b s:i s:i s:i s:i s:i s:o s:i s:i}",
+	o = json_pack("{s:s s:o s:o s:s s:o s:b s:b s:b s:b s:b s:i s:i s:i s:i s:i s:o s:i s:i}",
 		      "name", dev->spec.name, "spec", saved_spec(&dev->spec), "driver_path",
 		      mgr_json_string(dev->driver_path), "state", mgr_state_name(dev->state),
 		      "reason", mgr_json_string(dev->reason), "from_config", dev->from_config,
-		      "held", dev->held, "detaching",
+		      "held", dev->held, "module_given", dev->module_given, "detaching",
 		      dev->provisional ||
 			      (dev->state == MGR_STOPPING && dev->after == MGR_AFTER_DETACH),
 		      "removed", dev->removed, "removals", (int)dev->removals, "generation",
@@ -280,6 +281,7 @@ int mgr_saved_parse(const json_t *o, const char *name, struct mgr_saved *saved, 
 	mgr_json_text(o, "reason", saved->reason, sizeof(saved->reason));
 	saved->from_config = json_is_true(json_object_get(o, "from_config"));
 	saved->held = json_is_true(json_object_get(o, "held"));
+	saved->module_given = json_is_true(json_object_get(o, "module_given"));
 	saved->detaching = json_is_true(json_object_get(o, "detaching"));
 	saved->removed = json_is_true(json_object_get(o, "removed"));
 	/* Managers before did not count them. */
@@ -431,7 +433,7 @@ int mgr_adopted(struct mgr_device *dev, const char *text, int fds[AU_MSG_FDS])
 
 static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 {
-	char error[AU_PATH_MAX + MGR_TEXT], name[MGR_NAME];
+	char error[AU_PATH_MAX + MGR_TEXT], name[MGR_NAME], driver[AU_PATH_MAX];
 	bool lives =
 		!strcmp(saved->boot, mgr_boot_id()) && adopt_lives(saved->pid, saved->start_time);
 	struct mgr_device *dev;
@@ -443,7 +445,18 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 			adopt_kill(saved->pid, saved->start_time);
 		return;
 	}
+	/* What it ran with, which may not be what would be chosen now; that only where it is gone.
+	 */
+	memcpy(driver, saved->spec.driver, sizeof(driver));
+	if (driver[0] && saved->driver_path[0])
+		memcpy(saved->spec.driver, saved->driver_path, sizeof(driver));
 	err = mgr_device_create(mgr, &saved->spec, true, &dev, error, sizeof(error));
+	if (err)
+		memcpy(saved->spec.driver, driver, sizeof(driver));
+	if (err && driver[0])
+		err = mgr_device_create(mgr, &saved->spec, true, &dev, error, sizeof(error));
+	if (!err)
+		memcpy(dev->spec.driver, driver, sizeof(driver));
 	if (err) {
 		au_logf(AU_LOG_ERROR, "%s: cannot be taken over: %s", name, error);
 		if (lives)
@@ -452,6 +465,7 @@ static void adopt_device(struct mgr *mgr, struct mgr_saved *saved)
 	}
 	if (!dev->driver_path[0] && saved->driver_path[0])
 		mgr_device_set_driver(dev, saved->driver_path, error, sizeof(error));
+	dev->module_given = saved->module_given;
 	dev->from_config = saved->from_config;
 	dev->held = saved->held;
 	dev->removed = saved->removed;

@@ -2,6 +2,7 @@
 /* What can be asked of the manager. Nothing of a request is believed before it is checked. */
 #include "manager/control.h"
 #include "manager/json.h"
+#include "manager/upgrade.h"
 
 #include "base/claim.h"
 #include "bus/address.h"
@@ -218,15 +219,80 @@ static bool api_is_starting(const struct mgr_device *dev)
 	       (dev->state == MGR_RESTARTING && !au_loop_timer_is_set(&dev->retry));
 }
 
+static void api_start_anew(struct mgr_call *call, struct mgr_device *dev, bool crash)
+{
+	call->generation = api_is_starting(dev) ? dev->generation : dev->generation + 1;
+	mgr_call_wait(call, dev, MGR_WAIT_UP, API_UP_MS);
+	mgr_device_restart(dev, crash);
+}
+
 static void api_restart(struct mgr_call *call, struct mgr_device *dev)
 {
 	bool crash;
 
-	if (!api_flag(call, "crash", false, &crash))
+	if (api_flag(call, "crash", false, &crash))
+		api_start_anew(call, dev, crash);
+}
+
+static int api_upgrade_wish(const struct mgr_call *call, const json_t *o,
+			    struct mgr_upgrade_wish *wish, char *error, size_t size)
+{
+	const json_t *fresh = json_object_get(o, "fresh");
+	uint64_t drain_ms = MGR_DRAIN_MS;
+
+	memset(wish, 0, sizeof(*wish));
+	if (json_object_get(o, "module")) {
+		if (!mgr_json_text(o, "module", wish->path, sizeof(wish->path)) ||
+		    wish->path[0] != '/') {
+			snprintf(error, size, "module: give the whole path of a file");
+			return -EINVAL;
+		}
+		if (call->peer_uid != geteuid()) {
+			snprintf(error, size,
+				 "only the manager's own user may name a file: others take what "
+				 "'auriga drivers' lists");
+			return -EPERM;
+		}
+	}
+	if (json_object_get(o, "drain_ms") &&
+	    !mgr_json_uint(o, "drain_ms", MGR_DRAIN_MAX_MS, &drain_ms)) {
+		snprintf(error, size, "drain_ms: use a number from 0 to %d", MGR_DRAIN_MAX_MS);
+		return -EINVAL;
+	}
+	if (fresh && !json_is_boolean(fresh)) {
+		snprintf(error, size, "fresh: use true or false");
+		return -EINVAL;
+	}
+	wish->drain_ms = (uint32_t)drain_ms;
+	wish->fresh = json_is_true(fresh);
+	return 0;
+}
+
+static void api_upgrade(struct mgr_call *call, struct mgr_device *dev)
+{
+	char error[AU_PATH_MAX + MGR_TEXT];
+	struct mgr_upgrade_wish wish;
+	json_t *o = mgr_api_body(call);
+	bool later = false;
+	int err;
+
+	if (!o)
 		return;
-	call->generation = api_is_starting(dev) ? dev->generation : dev->generation + 1;
-	mgr_call_wait(call, dev, MGR_WAIT_UP, API_UP_MS);
-	mgr_device_restart(dev, crash);
+	err = api_upgrade_wish(call, o, &wish, error, sizeof(error));
+	json_decref(o);
+	if (!err)
+		err = mgr_upgrade_begin(dev, &wish, &later, error, sizeof(error));
+	if (err)
+		mgr_call_error(call, err, "%s", error);
+	else if (later)
+		mgr_call_wait(call, dev, MGR_WAIT_UPGRADE, API_UP_MS + wish.drain_ms);
+	else if (dev->state == MGR_QUARANTINED)
+		api_start_anew(call, dev, false);
+	else
+		mgr_call_answer(call, API_OK,
+				json_pack("{s:s s:s s:s s:s}", "name", dev->spec.name, "driver",
+					  dev->driver_name, "to", dev->note.version, "result",
+					  "at the next start"));
 }
 
 /* The host sees no file system, so gdb must be told where its libraries and its driver are. */
@@ -531,6 +597,8 @@ static void api_on_device(struct mgr_call *call, const char *method, const char 
 		api_detach(call, dev);
 	else if (!strcmp(verb, "restart") && post)
 		api_restart(call, dev);
+	else if (!strcmp(verb, "upgrade") && post)
+		api_upgrade(call, dev);
 	else if (!strcmp(verb, "hold") && post)
 		api_hold(call, dev);
 	else if (!strcmp(verb, "crash") && get)
@@ -544,13 +612,13 @@ static void api_on_device(struct mgr_call *call, const char *method, const char 
 	else
 		mgr_call_answer(call, API_NO_VERB,
 				json_pack("{s:s}", "error",
-					  "devices know GET, DELETE, POST restart, POST hold, "
+					  "devices know GET, DELETE, POST restart, POST upgrade, POST hold, "
 					  "POST power, GET crash, GET trace and GET why-stuck"));
 }
 
 void mgr_api(struct mgr_call *call, const char *method, const char *path)
 {
-	static const char devices[] = "/v1/devices/";
+	static const char devices[] = "/v1/devices/", drivers[] = "/v1/drivers";
 	bool get = !strcmp(method, "GET");
 
 	if (!strncmp(path, devices, sizeof(devices) - 1)) {
@@ -561,9 +629,9 @@ void mgr_api(struct mgr_call *call, const char *method, const char *path)
 		api_attach(call);
 	} else if (!strcmp(path, "/v1/power") && (get || !strcmp(method, "POST"))) {
 		mgr_api_power_system(call, get);
-	} else if (!strcmp(path, "/v1/drivers") && get) {
-		mgr_drivers_scan(&call->mgr->drivers);
-		mgr_call_answer(call, API_OK, mgr_drivers_json(&call->mgr->drivers));
+	} else if (!strncmp(path, drivers, sizeof(drivers) - 1) &&
+		   strchr("/", path[sizeof(drivers) - 1])) {
+		mgr_api_drivers(call, method, path + sizeof(drivers) - 1);
 	} else if (!strcmp(path, "/v1/why") && get) {
 		api_why(call);
 	} else if (!strcmp(path, "/metrics") && get) {

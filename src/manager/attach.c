@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Making a device of what is wanted of it: names, drivers, parameters, a place in the uid range. */
+#include "base/cleanup.h"
 #include "bus/address.h"
 #include "manager/manager.h"
+#include "manager/upgrade.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SAY(...) snprintf(error, error_size, __VA_ARGS__)
 
@@ -34,11 +37,11 @@ static int attach_name(struct mgr_device *dev, char *error, size_t error_size)
 	return -ENOSPC;
 }
 
-static int attach_params(const struct mgr_device *dev, char *error, size_t error_size)
+static int attach_params(const struct mgr_device *dev, const struct au_note *note, char *error,
+			 size_t error_size)
 {
 	for (unsigned int i = 0; i < dev->spec.param_count; i++)
-		if (!au_note_param_check(&dev->note, dev->spec.params[i], NULL, NULL, error,
-					 error_size))
+		if (!au_note_param_check(note, dev->spec.params[i], NULL, NULL, error, error_size))
 			return -EINVAL;
 	return 0;
 }
@@ -51,41 +54,97 @@ static bool attach_is_virtual_driver(const struct au_note *note)
 	return false;
 }
 
-int mgr_device_set_driver(struct mgr_device *dev, const char *path, char *error, size_t error_size)
+int mgr_device_fits(const struct mgr_device *dev, const struct mgr_module *module,
+		    struct au_note *note, char *error, size_t error_size)
 {
 	bool is_virtual;
-	int err = au_note_read(path, &dev->note, error, error_size);
+	int err;
 
+	*note = module->note;
+	err = attach_params(dev, note, error, error_size);
 	if (!err)
-		err = attach_params(dev, error, error_size);
-	if (!err)
-		err = au_note_resolve(&dev->note, (const char *const *)dev->spec.params,
+		err = au_note_resolve(note, (const char *const *)dev->spec.params,
 				      dev->spec.param_count, error, error_size);
 	if (err)
 		return err;
 	/* What was received and what was sent is accounted for by replaying. */
-	if (dev->spec.policy.recovery != MGR_REISSUE && !strcmp(dev->note.cls, "serial")) {
+	if (dev->spec.policy.recovery != MGR_REISSUE && !strcmp(note->cls, "serial")) {
 		SAY("recovery=%s is for disks and raw units: a serial port has its own rules",
 		    mgr_fate_name(dev->spec.policy.recovery));
 		return -EINVAL;
 	}
-	is_virtual = attach_is_virtual_driver(&dev->note);
+	is_virtual = attach_is_virtual_driver(note);
 	if (dev->ids.virtual_device && !is_virtual) {
-		SAY("driver %s needs hardware: give an address other than virtual", dev->note.name);
+		SAY("driver %s needs hardware: give an address other than virtual", note->name);
 		return -EINVAL;
 	}
-	if (!dev->ids.virtual_device && is_virtual && dev->note.match_count == 1) {
-		SAY("driver %s has no hardware below it: its address is virtual", dev->note.name);
+	if (!dev->ids.virtual_device && is_virtual && note->match_count == 1) {
+		SAY("driver %s has no hardware below it: its address is virtual", note->name);
 		return -EINVAL;
 	}
-	if (!dev->spec.name[0])
+	return 0;
+}
+
+int mgr_device_set_module(struct mgr_device *dev, struct mgr_module *module, char *error,
+			  size_t error_size)
+{
+	int err = mgr_device_fits(dev, module, &dev->note, error, error_size);
+
+	if (!err && !dev->spec.name[0])
 		err = attach_name(dev, error, error_size);
 	if (!err && !dev->listener)
 		err = mgr_listeners_open(dev, error, error_size);
 	if (err)
 		return err;
 	snprintf(dev->driver_name, sizeof(dev->driver_name), "%s", dev->note.name);
-	snprintf(dev->driver_path, sizeof(dev->driver_path), "%s", path);
+	snprintf(dev->driver_path, sizeof(dev->driver_path), "%s", module->path);
+	mgr_module_move(&dev->module, module);
+	dev->module_pinned = false;
+	return 0;
+}
+
+int mgr_device_set_driver(struct mgr_device *dev, const char *path, char *error, size_t error_size)
+{
+	struct mgr_module module;
+	int err = mgr_module_read(&dev->mgr->drivers.trust, path, NULL, &module, error, error_size);
+
+	if (!err)
+		err = mgr_device_set_module(dev, &module, error, error_size);
+	mgr_module_clear(&module);
+	return err;
+}
+
+int mgr_device_load(struct mgr_device *dev, char *error, size_t error_size)
+{
+	/* A file that is gone is no reason not to go on with what was in it. */
+	if (dev->module.fd >= 0 && (dev->module_pinned || !mgr_module_changed(&dev->module)))
+		return 0;
+	return mgr_device_set_driver(dev, dev->driver_path, error, error_size);
+}
+
+int mgr_device_choose(struct mgr_device *dev, char *path, char *error, size_t error_size)
+{
+	AU_CLEANUP_FREE struct mgr_candidate *candidates = NULL;
+	int fit;
+
+	mgr_drivers_scan(&dev->mgr->drivers);
+	if (dev->spec.driver[0]) {
+		const struct mgr_driver *d = mgr_drivers_find(&dev->mgr->drivers, dev->spec.driver);
+
+		/* Where there is none, or no file, whoever looks for it knows best what to say. */
+		if (!d || access(d->path, F_OK))
+			return au_driver_find(dev->spec.driver, path, error, error_size);
+		memcpy(path, d->path, sizeof(d->path));
+		return 0;
+	}
+	fit = mgr_match(&dev->mgr->drivers, &dev->ids, &candidates);
+	if (fit <= 0) {
+		SAY("%s: no driver fits PCI %04x:%04x, class %06x: 'auriga why %.60s' says why",
+		    dev->spec.address, dev->ids.vendor, dev->ids.device, dev->ids.class_code,
+		    dev->spec.address);
+		return -ENOENT;
+	}
+	memcpy(path, candidates[0].driver->path, sizeof(candidates[0].driver->path));
 	return 0;
 }
 
@@ -105,7 +164,7 @@ static int attach_driver(struct mgr_device *dev, bool by_path, char *error, size
 		}
 		return mgr_device_set_driver(dev, dev->spec.driver, error, error_size);
 	}
-	err = au_driver_find(dev->spec.driver, path, error, error_size);
+	err = mgr_device_choose(dev, path, error, error_size);
 	if (!err)
 		err = mgr_device_set_driver(dev, path, error, error_size);
 	if (!err && strcmp(dev->driver_name, dev->spec.driver)) {
@@ -185,6 +244,7 @@ int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path,
 	dev->spec = *spec;
 	dev->ids.virtual_device = !strcmp(spec->address, "virtual");
 	dev->held = spec->policy.hold;
+	mgr_module_init(&dev->module);
 	dev->state_fd = dev->retained_fd = dev->claim_fd = dev->host_listen_fd = -1;
 	dev->look.watch = -1;
 	for (unsigned int i = 0; i < AU_BUS_FDS; i++)
@@ -230,6 +290,8 @@ void mgr_device_free(struct mgr_device *dev)
 	au_loop_timer_cancel(&dev->save);
 	au_loop_timer_cancel(&dev->power.due);
 	au_loop_timer_cancel(&dev->leave);
+	mgr_upgrade_end(dev, "it is detached");
+	mgr_module_clear(&dev->module);
 	mgr_spec_clear(&dev->spec);
 	json_decref(dev->layers);
 	json_decref(dev->evidence);

@@ -6,6 +6,7 @@
 #include "auriga/auriga.h"
 #include "manager/clients.h"
 #include "manager/json.h"
+#include "manager/upgrade.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -404,6 +405,8 @@ void mgr_channel_ended(struct mgr_device *dev, const struct au_hm_channel *msg)
 		/* It lets go of all of them as it stops; the clients wait for the next host. */
 		if (!ch->closing && dev->host->state == MGR_HOST_STOPPING)
 			return;
+		if (!ch->closing && msg->reason == -ENXIO && mgr_upgrade_lacks(dev, ch->unit))
+			return;
 		if (!ch->closing)
 			au_logf(AU_LOG_INFO, "%s: a channel was ended: %s", dev->spec.name, text);
 		mgr_channel_free(ch);
@@ -473,6 +476,21 @@ void mgr_channels_retry(struct mgr_device *dev)
 			channel_open(ch);
 		else if (ch->client && !ch->closing)
 			mgr_channel_up(ch);
+	}
+}
+
+void mgr_channels_hold(struct mgr_device *dev)
+{
+	struct au_list *node = dev->channels.next;
+
+	while (node != &dev->channels) {
+		struct mgr_channel *ch = AU_CONTAINER(node, struct mgr_channel, node);
+		struct au_msg_head held = { .type = AU_CM_HELD };
+
+		node = node->next;
+		if (ch->told && ch->client &&
+		    mgr_client_send(ch->client, &held, sizeof(held), NULL, 0))
+			mgr_client_drop(ch->client);
 	}
 }
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CONFIG_FILE_MAX (64 * 1024)
 
@@ -19,7 +20,9 @@
 struct config_reader {
 	const char *text;
 	unsigned int line;
-	struct mgr_spec *spec;
+	void *target;
+	int (*set)(void *target, const char *section, const char *name, const char *value,
+		   char *error, size_t error_size);
 	const char *file;
 	char *error;
 	size_t error_size;
@@ -51,33 +54,50 @@ static int config_value(void *user, const char *section, const char *name, const
 
 	if (r->failed)
 		return 0;
-	if (!mgr_spec_set(r->spec, section, name, value, text, sizeof(text)))
+	if (!r->set(r->target, section, name, value, text, sizeof(text)))
 		return 1;
 	snprintf(r->error, r->error_size, "%s:%u: %s", r->file, r->line, text);
 	r->failed = r->line;
 	return 0;
 }
 
+static int config_parse(struct config_reader *r)
+{
+	int at = ini_parse_stream(config_read_line, r, config_value, r);
+
+	/* It goes on after a line that it does not understand: the first mistake counts. */
+	if (r->failed && (at <= 0 || (unsigned int)at >= r->failed))
+		return -EINVAL;
+	if (!at)
+		return 0;
+	snprintf(r->error, r->error_size,
+		 "%s:%d: neither [section], nor key = value, nor a comment", r->file,
+		 at > 0 ? at : 0);
+	return -EINVAL;
+}
+
+static int config_spec(void *target, const char *section, const char *name, const char *value,
+		       char *error, size_t error_size)
+{
+	return mgr_spec_set(target, section, name, value, error, error_size);
+}
+
 int mgr_spec_parse_ini(const char *text, const char *file, struct mgr_spec *spec, char *error,
 		       size_t error_size)
 {
-	struct config_reader r = { text, 0, spec, file, error, error_size, 0 };
+	struct config_reader r = { .text = text,
+				   .target = spec,
+				   .set = config_spec,
+				   .file = file,
+				   .error = error,
+				   .error_size = error_size };
 	const char *base = strrchr(file, '/');
 	char line[AU_PATH_MAX], name[AU_PATH_MAX];
-	int at;
 
 	base = base ? base + 1 : file;
 	snprintf(spec->source, sizeof(spec->source), "%s", file);
-	at = ini_parse_stream(config_read_line, &r, config_value, &r);
-	/* It goes on after a line that it does not understand: the first mistake counts. */
-	if (r.failed && (at <= 0 || (unsigned int)at >= r.failed))
+	if (config_parse(&r))
 		return -EINVAL;
-	if (at) {
-		snprintf(error, error_size,
-			 "%s:%d: neither [section], nor key = value, nor a comment", file,
-			 at > 0 ? at : 0);
-		return -EINVAL;
-	}
 	if (!spec->name[0]) {
 		snprintf(name, sizeof(name), "%s", base);
 		if (strlen(name) > 5 && !strcmp(name + strlen(name) - 5, ".conf"))
@@ -167,4 +187,59 @@ int mgr_config_each(const char *dir, uint32_t idle_ms, void (*fn)(struct mgr_spe
 	}
 	free(entries);
 	return bad;
+}
+
+/* ------------------------------------------------------------- the manager's own */
+
+static int config_setting(void *target, const char *section, const char *name, const char *value,
+			  char *error, size_t error_size)
+{
+	struct mgr_settings *settings = target;
+
+	if (strcmp(section, "drivers") != 0) {
+		snprintf(error, error_size, "unknown section [%.40s]: use [drivers]", section);
+		return -EINVAL;
+	}
+	if (!strcmp(name, "signatures")) {
+		if (!mgr_signatures_parse(value, &settings->signatures))
+			return 0;
+		snprintf(error, error_size, "signatures '%.20s': use require, warn or off", value);
+		return -EINVAL;
+	}
+	if (!strcmp(name, "store")) {
+		if (value[0] == '/' && strlen(value) < sizeof(settings->store)) {
+			memcpy(settings->store, value, strlen(value) + 1);
+			return 0;
+		}
+		snprintf(error, error_size, "store '%.100s': use a whole path", value);
+		return -EINVAL;
+	}
+	snprintf(error, error_size, "unknown key '%.40s' in [drivers]: use store or signatures",
+		 name);
+	return -EINVAL;
+}
+
+int mgr_config_settings(const char *dir, struct mgr_settings *settings, char *error,
+			size_t error_size)
+{
+	AU_CLEANUP_FREE char *text = malloc(CONFIG_FILE_MAX);
+	char path[AU_PATH_MAX];
+	struct config_reader r = { .text = text,
+				   .target = settings,
+				   .set = config_setting,
+				   .file = path,
+				   .error = error,
+				   .error_size = error_size };
+	int err = 0;
+
+	memcpy(settings->store, MGR_STORE_DEFAULT, sizeof(MGR_STORE_DEFAULT));
+	settings->signatures = MGR_SIGNATURES_OFF;
+	if (snprintf(path, sizeof(path), "%s/aurigad.conf", dir) >= (int)sizeof(path)) {
+		snprintf(error, error_size, "%.200s: the path is too long", dir);
+		return -ENAMETOOLONG;
+	}
+	if (access(path, F_OK))
+		return 0;
+	err = text ? config_read_file(path, text, CONFIG_FILE_MAX, error, error_size) : -ENOMEM;
+	return err ? err : config_parse(&r);
 }

@@ -13,6 +13,7 @@ struct MHD_Connection;
 enum mgr_wait {
 	MGR_WAIT_NOTHING,
 	MGR_WAIT_UP,	   /* the device runs, in generation @generation or later; or it does not */
+	MGR_WAIT_UPGRADE,  /* its driver has been replaced, or not */
 	MGR_WAIT_DOWN,	   /* the device is forgotten */
 	MGR_WAIT_QUERY,	   /* its host has answered, or does not */
 	MGR_WAIT_OPEN,	   /* a session for why */
@@ -64,6 +65,11 @@ void mgr_call_wait(struct mgr_call *call, struct mgr_device *dev, enum mgr_wait 
 const char *mgr_call_argument(struct mgr_call *call, const char *key);
 /** mgr_api - a request is complete: answer it, or wait. */
 void mgr_api(struct mgr_call *call, const char *method, const char *path);
+/** mgr_api_drivers - the part of it about drivers. @rest: behind "/v1/drivers". */
+void mgr_api_drivers(struct mgr_call *call, const char *method, const char *rest);
+/** mgr_api_body - the request's JSON object, empty without one; NULL: it is none, and was answered.
+ */
+json_t *mgr_api_body(struct mgr_call *call);
 /** mgr_api_timeout - the time is up. */
 void mgr_api_timeout(struct mgr_call *call);
 

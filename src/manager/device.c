@@ -4,6 +4,7 @@
  * change of state is made here, by mgr_device_set(), and is kept in a history.
  */
 #include "manager/device.h"
+#include "manager/upgrade.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -124,6 +125,7 @@ void mgr_device_forget(struct mgr_device *dev)
 		device_leave(dev);
 	mgr_device_set(dev, MGR_DETACHED, "%s", dev->reason);
 	dev->forgotten = true;
+	mgr_upgrade_end(dev, "it is detached");
 	mgr_calls_settle(dev);
 	au_list_remove(&dev->node);
 	mgr_power_forget(dev);
@@ -144,6 +146,7 @@ static void device_quarantine(struct mgr_device *dev, const char *text)
 	char line[MGR_TEXT + 64];
 
 	au_loop_timer_cancel(&dev->deadline);
+	mgr_upgrade_end(dev, text);
 	mgr_device_release(dev);
 	dev->provisional = false;
 	dev->error = -EIO;
@@ -202,6 +205,7 @@ void mgr_device_want(struct mgr_device *dev)
 	case MGR_IDLE:
 	case MGR_GONE:
 		memset(&dev->current, 0, sizeof(dev->current));
+		mgr_upgrade_renew(dev);
 		mgr_device_set(dev, MGR_STARTING, "%s", "");
 		mgr_device_begin(dev);
 		break;
@@ -215,9 +219,12 @@ void mgr_device_want(struct mgr_device *dev)
 
 void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *reason)
 {
-	struct au_msg_head stop = { .type = AU_HM_STOP };
+	struct au_hm_stop stop = { .head.type = AU_HM_STOP };
 	struct mgr_host *host;
 
+	if (after != MGR_AFTER_UPGRADE)
+		mgr_upgrade_end(dev, reason);
+	stop.drain_ms = mgr_upgrade_drain_ms(dev);
 	dev->after = after;
 	mgr_pnp_stop(dev);
 	au_loop_timer_cancel(&dev->retry);
@@ -239,7 +246,7 @@ void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *r
 		mgr_host_kill(host, MGR_VERDICT_NONE, "%s", "");
 	else if (host->state == MGR_HOST_READY)
 		host->state = MGR_HOST_STOPPING;
-	au_loop_timer_set(dev->mgr->loop, &dev->deadline, MGR_STOP_MS);
+	au_loop_timer_set(dev->mgr->loop, &dev->deadline, MGR_STOP_MS + stop.drain_ms);
 }
 
 void mgr_device_tell_gone(struct mgr_device *dev)
@@ -252,6 +259,9 @@ void mgr_device_tell_gone(struct mgr_device *dev)
 
 void mgr_device_stopped(struct mgr_device *dev)
 {
+	/* It may have been pulled out, or detached, while its host was drained. */
+	if (dev->after != MGR_AFTER_UPGRADE)
+		mgr_upgrade_end(dev, dev->removed ? dev->gone_why : dev->reason);
 	/* Until its session had ended the device could still write to its clients' buffers. */
 	if (dev->removed)
 		mgr_device_tell_gone(dev);
@@ -268,12 +278,16 @@ void mgr_device_stopped(struct mgr_device *dev)
 		break;
 	case MGR_AFTER_RESTART:
 		memset(&dev->current, 0, sizeof(dev->current));
+		mgr_upgrade_renew(dev);
 		dev->restarts++;
 		dev->again = true;
 		/* What clients have on its way through the device is as good as after a death. */
 		dev->from_failed = dev->client_count > 0 && !dev->removed;
 		mgr_device_set(dev, MGR_RESTARTING, "restart was asked for");
 		mgr_device_begin(dev);
+		break;
+	case MGR_AFTER_UPGRADE:
+		mgr_upgrade_stopped(dev);
 		break;
 	case MGR_AFTER_GONE:
 		mgr_device_release(dev);
@@ -301,8 +315,9 @@ static void device_deadline(struct au_loop_timer *timer)
 		return;
 	}
 	if (dev->state == MGR_STOPPING && host) {
-		au_logf(AU_LOG_WARN, "%s: its host (pid %d) did not stop within %d s: killed",
-			dev->spec.name, (int)host->pid, MGR_STOP_MS / 1000);
+		au_logf(AU_LOG_WARN, "%s: its host (pid %d) did not stop within %u s: killed",
+			dev->spec.name, (int)host->pid,
+			(MGR_STOP_MS + mgr_upgrade_drain_ms(dev)) / 1000);
 		mgr_host_kill(host, MGR_VERDICT_NONE, "%s", "");
 	} else if (mgr_device_coming_up(dev) && host && host->state == MGR_HOST_STARTING) {
 		mgr_host_kill(host, MGR_VERDICT_START, "it did not say in time that it is up");
@@ -337,6 +352,7 @@ void mgr_device_restart(struct mgr_device *dev, bool crash)
 {
 	struct mgr_host *host = dev->host;
 
+	dev->module_pinned = false;
 	switch (dev->state) {
 	case MGR_RUNNING:
 		if (crash)
@@ -345,7 +361,7 @@ void mgr_device_restart(struct mgr_device *dev, bool crash)
 			mgr_device_stop(dev, MGR_AFTER_RESTART, "restart was asked for");
 		break;
 	case MGR_STOPPING:
-		if (dev->after != MGR_AFTER_DETACH)
+		if (dev->after != MGR_AFTER_DETACH && dev->after != MGR_AFTER_UPGRADE)
 			dev->after = MGR_AFTER_RESTART;
 		break;
 	case MGR_RESTARTING:
@@ -356,6 +372,7 @@ void mgr_device_restart(struct mgr_device *dev, bool crash)
 		break;
 	case MGR_QUARANTINED:
 		mgr_budget_init(&dev->budget);
+		mgr_upgrade_renew(dev);
 		dev->restarts++;
 		memset(&dev->current, 0, sizeof(dev->current));
 		mgr_device_set(dev, MGR_STARTING, "restart was asked for");

@@ -37,6 +37,8 @@ void mgr_device_failed(struct mgr_device *dev, bool charge, const char *text);
 void mgr_device_waits(struct mgr_device *dev, const char *text);
 /** mgr_device_stop - in order; @after says what follows. */
 void mgr_device_stop(struct mgr_device *dev, enum mgr_after after, const char *reason);
+/** mgr_upgrade_drain_ms - how long the host may take to finish what its driver has. */
+uint32_t mgr_upgrade_drain_ms(const struct mgr_device *dev);
 /** mgr_device_stopped - it has. */
 void mgr_device_stopped(struct mgr_device *dev);
 /** mgr_device_count_removal - what was there is not there any more: what comes next is another

@@ -9,29 +9,46 @@
 
 #include "base/note.h"
 #include "base/paths.h"
+#include "manager/sign.h"
 
 #include <jansson.h>
 
 /**
- * struct mgr_driver - a module in one of the directories.
+ * struct mgr_driver - a module in one of the directories, or in the store.
  * @name: the file's name without .so.
+ * @stored: in the store, where there may be several versions of one.
  * @error: why it is no good; empty: it is, and @note is filled in.
  */
 struct mgr_driver {
 	char name[32];
 	char path[AU_PATH_MAX];
+	bool stored;
+	struct mgr_signer signer;
 	char error[256];
 	struct au_note note;
 };
 
-/** struct mgr_drivers - all of them; @list is sorted by name. */
+/**
+ * struct mgr_drivers - all of them; @list is sorted by name, the better one first.
+ * @store: the directory of the store; empty: there is none.
+ */
 struct mgr_drivers {
 	struct mgr_driver *list;
 	unsigned int count;
+	char store[AU_PATH_MAX];
+	struct mgr_trust trust;
 };
 
 /** mgr_drivers_scan - read the directories anew. Return: 0 or -ENOMEM. */
 int mgr_drivers_scan(struct mgr_drivers *drivers);
+/** mgr_drivers_add - part of that: @path is a module that is called @name. Return: 0 or -ENOMEM. */
+int mgr_drivers_add(struct mgr_drivers *drivers, const char *name, const char *path, bool stored);
+/** mgr_drivers_find - the best one of that name, after a scan; NULL: there is none. */
+const struct mgr_driver *mgr_drivers_find(const struct mgr_drivers *drivers, const char *name);
+/** mgr_drivers_better - how two of one name, or two that fit equally well, are ranked: one that can
+ * be used, one with a good signature, the higher version, one from the store. Return: as strcmp():
+ * below 0: @a comes first. */
+int mgr_drivers_better(const struct mgr_driver *a, const struct mgr_driver *b);
 /** mgr_drivers_json - as GET /v1/drivers shows them. */
 json_t *mgr_drivers_json(const struct mgr_drivers *drivers);
 
@@ -57,8 +74,8 @@ struct mgr_candidate {
 
 /**
  * mgr_match - rank every driver for a device.
- * @candidates: one per driver, best first: by rank, then the higher version, then the name; freed
- *	by the caller.
+ * @candidates: one per driver, best first: by rank, then as mgr_drivers_better() says, then by
+ *	name; freed by the caller.
  * Return: how many of them fit (they come first), or -ENOMEM.
  */
 int mgr_match(const struct mgr_drivers *drivers, const struct mgr_ids *ids,

@@ -2,6 +2,7 @@
 /* What a host says, and what follows when it dies. */
 #include "manager/device.h"
 #include "manager/json.h"
+#include "manager/upgrade.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,7 +93,7 @@ static int device_ready(struct mgr_device *dev, const char *text)
 
 	if (o && dev->host->state == MGR_HOST_STARTING)
 		err = mgr_device_up(dev, o);
-	if (!err) {
+	if (!err && mgr_upgrade_ready(dev)) {
 		device_times(dev, o);
 		/* Clients first: they wait. */
 		mgr_channels_up(dev);
@@ -132,6 +133,7 @@ static int device_serving(struct mgr_device *dev)
 	dev->host->serving = true;
 	dev->current.serving_ns = au_monotonic_ns();
 	device_recovered(dev);
+	mgr_upgrade_serving(dev);
 	return 0;
 }
 
@@ -269,6 +271,7 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 	char text[MGR_TEXT];
 	int signal = 0;
 	enum mgr_verdict verdict;
+	json_t *evidence = NULL;
 	bool fault, charge;
 
 	if (!host->recorder.status)
@@ -304,20 +307,26 @@ void mgr_device_host_dead(struct mgr_device *dev, struct mgr_host *host, int sta
 		 verdict != MGR_VERDICT_REQUEST;
 	mgr_channels_down(dev, fault);
 	if (dev->refused[0]) {
-		mgr_device_start_failed(dev, dev->error, dev->refused);
+		if (!mgr_upgrade_failed(dev, dev->refused))
+			mgr_device_start_failed(dev, dev->error, dev->refused);
 	} else {
 		dev->deaths[verdict]++;
+		/* It is about this driver, which may not be the next. Others are in a hurry. */
+		if (dev->upgrade)
+			evidence = mgr_evidence(dev, host, verdict, signal, text);
 		/* Killed while it served: that is not a failure, and nothing to wait for. */
 		if (!charge && host->serving) {
 			dev->from_failed = true;
 			dev->restarts++;
 			mgr_device_set(dev, MGR_RESTARTING, "%s", text);
 			mgr_device_begin(dev);
-		} else {
+		} else if (!charge || !mgr_upgrade_failed(dev, text)) {
 			mgr_device_failed(dev, charge, text);
 		}
+		if (!evidence)
+			evidence = mgr_evidence(dev, host, verdict, signal, text);
 		json_decref(dev->evidence);
-		dev->evidence = mgr_evidence(dev, host, verdict, signal, text);
+		dev->evidence = evidence;
 		mgr_evidence_save(dev);
 	}
 	mgr_trace_keep(dev, host);

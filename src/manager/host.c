@@ -111,6 +111,10 @@ static void host_read(struct au_watch *watch, uint32_t events)
 		if (!host->hearing && !(events & (EPOLLHUP | EPOLLERR)))
 			return;
 		n = au_msg_recv(host->control, &msg, sizeof(msg), fds);
+		/* It left without having read what it was sent; what it said, why it will not have
+		 * the new driver, is behind that. */
+		if (n == -ECONNRESET && host->dev && host->dev->upgrade)
+			n = au_msg_recv(host->control, &msg, sizeof(msg), fds);
 		if (n == -EAGAIN)
 			return;
 		if (!host->dev) { /* one that stands by has nothing to say */
@@ -444,7 +448,7 @@ int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session,
 {
 	struct mgr_device *dev = host->dev;
 	static const char *const session_names[AU_BUS_FDS] = { "session", "group", "container" };
-	AU_CLEANUP_FD int module = open(dev->driver_path, O_RDONLY | O_CLOEXEC);
+	AU_CLEANUP_FD int module = mgr_module_open(&dev->module);
 	AU_CLEANUP_FD int arena = -1;
 	AU_CLEANUP_FREE char *text = NULL;
 	struct host_fds f = { .map = json_object() };
@@ -452,8 +456,8 @@ int mgr_host_start(struct mgr_host *host, const struct au_bus_session *session,
 	int err;
 
 	if (module < 0) {
-		err = -errno;
-		snprintf(error, error_size, "%s: %s", dev->driver_path, strerror(errno));
+		err = module;
+		snprintf(error, error_size, "%s: %s", dev->driver_path, strerror(-err));
 		json_decref(f.map);
 		return err;
 	}

@@ -2,6 +2,7 @@
 /* What the manager says about devices: rows of a listing, everything about one, metrics. */
 #include "manager/control.h"
 #include "manager/json.h"
+#include "manager/upgrade.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,10 +133,10 @@ static json_t *info_policy(const struct mgr_device *dev)
 	char text[AU_VERIFY_TEXT];
 	json_t *o;
 
-	o = json_pack("{s:f s:f s:i s:i s:b s:s}", "idle", p->idle_ms / 1000.0, "power_idle",
+	o = json_pack("{s:f s:f s:i s:i s:b s:s s:s}", "idle", p->idle_ms / 1000.0, "power_idle",
 		      p->power_idle_ms / 1000.0, "suspend_timeout", (int)p->suspend_ms,
 		      "request_timeout", (int)p->request_timeout_ms, "verify", p->verify.rules,
-		      "recovery", mgr_fate_name(p->recovery));
+		      "recovery", mgr_fate_name(p->recovery), "upgrade", mgr_when_name(p->upgrade));
 	au_verify_print(&p->verify, ',', text);
 	json_object_set_new(o, "inject", p->verify.what ? json_string(text) : json_null());
 	return o;
@@ -157,6 +158,12 @@ json_t *mgr_device_info(struct mgr_device *dev)
 	json_object_set_new(o, "source", mgr_json_string(dev->spec.source));
 	json_object_set_new(o, "driver_path", mgr_json_string(dev->driver_path));
 	json_object_set_new(o, "driver_version", mgr_json_string(dev->note.version));
+	if (dev->module.fd >= 0) {
+		char signer[128];
+
+		mgr_signer_text(&dev->module.signer, signer, sizeof(signer));
+		json_object_set_new(o, "driver_signature", mgr_json_string(signer));
+	}
 	json_object_set_new(o, "params", params);
 	json_object_set_new(
 		o, "lanes",
@@ -174,6 +181,8 @@ json_t *mgr_device_info(struct mgr_device *dev)
 	json_object_set_new(o, "deaths", info_deaths(dev));
 	json_object_set_new(o, "sandbox",
 			    dev->layers && dev->host ? json_deep_copy(dev->layers) : json_array());
+	if (dev->upgraded.count)
+		json_object_set_new(o, "upgrade", mgr_upgrade_json(dev));
 	json_object_set_new(o, "recoveries", info_recoveries(dev));
 	json_object_set_new(o, "history", info_history(dev));
 	if (dev->mgr->as_root && dev->host)

@@ -23,7 +23,7 @@
 static const char usage[] =
 	"usage: aurigad [--runtime-dir DIR] [--config DIR] [--foreground] [--log-level LEVEL]\n"
 	"               [--uid-range FIRST-LAST] [--idle SECONDS] [--no-standby] [--host PROGRAM]\n"
-	"               [--version]\n"
+	"               [--store DIR] [--signatures POLICY] [--version]\n"
 	"\n"
 	"Runs device drivers in processes of their own, watches them and starts them again.\n"
 	"  --runtime-dir DIR      sockets and state (default $AURIGA_RUNTIME_DIR, then "
@@ -33,6 +33,9 @@ static const char usage[] =
 	"  --log-level LEVEL      error, warn, info or debug\n"
 	"  --uid-range FIRST-LAST users for hosts, as root only\n"
 	"  --idle SECONDS         unload what nobody has open for so long (default 10; 0: never)\n"
+	"  --store DIR            where installed drivers are (default "
+	"/var/lib/auriga/drivers)\n"
+	"  --signatures POLICY    of drivers: require, warn or off (default off)\n"
 	"  --no-standby           keep no host ready for the next start\n"
 	"  --host PROGRAM         instead of the auriga-host beside this program\n"
 	"aurigad(8) says all.\n";
@@ -104,6 +107,8 @@ static void main_uid_default(struct mgr *mgr)
 
 struct main_options {
 	const char *runtime_dir;
+	const char *store; /* NULL: what the configuration says */
+	bool signatures;   /* the same */
 	bool foreground;
 };
 
@@ -119,6 +124,8 @@ static int main_options(struct mgr *mgr, struct main_options *o, int argc, char 
 		{ "idle", required_argument, NULL, 'i' },
 		{ "host", required_argument, NULL, 'H' },
 		{ "no-standby", no_argument, NULL, 'S' },
+		{ "store", required_argument, NULL, 'd' },
+		{ "signatures", required_argument, NULL, 'k' },
 		{ "host-stdio", no_argument, NULL, 's' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
@@ -165,6 +172,14 @@ static int main_options(struct mgr *mgr, struct main_options *o, int argc, char 
 			break;
 		case 'S':
 			mgr->want_standby = false;
+			break;
+		case 'd':
+			o->store = optarg;
+			break;
+		case 'k':
+			if (mgr_signatures_parse(optarg, &mgr->drivers.trust.policy))
+				return 1 + main_error("--signatures: use require, warn or off");
+			o->signatures = true;
 			break;
 		case 's':
 			mgr->host_stdio = true;
@@ -225,6 +240,32 @@ static int main_lock(struct mgr *mgr, char *error, size_t size)
 	return 0;
 }
 
+/* What the command line says comes before what the file says. */
+static int main_config(struct mgr *mgr, const struct main_options *o, char *error, size_t size)
+{
+	struct mgr_settings settings = { .signatures = MGR_SIGNATURES_OFF };
+	struct mgr_drivers *drivers = &mgr->drivers;
+	const char *store;
+	int err = mgr_config_settings(mgr->config_dir, &settings, error, size);
+
+	if (err)
+		return err;
+	store = o->store ? o->store : settings.store;
+	if (store[0] != '/' || strlen(store) >= sizeof(drivers->store)) {
+		snprintf(error, size, "store '%.100s': use a whole path", store);
+		return -EINVAL;
+	}
+	memcpy(drivers->store, store, strlen(store) + 1);
+	if (!o->signatures)
+		drivers->trust.policy = settings.signatures;
+	if (snprintf(drivers->trust.keys_dir, sizeof(drivers->trust.keys_dir), "%s/keys.d",
+		     mgr->config_dir) >= (int)sizeof(drivers->trust.keys_dir)) {
+		snprintf(error, size, "--config: the path is too long");
+		return -ENAMETOOLONG;
+	}
+	return 0;
+}
+
 static int main_prepare(struct mgr *mgr, const struct main_options *o, char *error, size_t size)
 {
 	static const struct {
@@ -233,8 +274,10 @@ static int main_prepare(struct mgr *mgr, const struct main_options *o, char *err
 	} dirs[] = { { "dev", 0755 }, { "hosts", 0700 }, { "state", 0700 }, { "claims", 0755 } };
 	struct rlimit files;
 	char path[AU_PATH_MAX];
-	int err = au_runtime_dir(o->runtime_dir, true, mgr->dir, error, size);
+	int err = main_config(mgr, o, error, size);
 
+	if (!err)
+		err = au_runtime_dir(o->runtime_dir, true, mgr->dir, error, size);
 	if (!err)
 		err = au_runtime_path(mgr->dir, "control.sock", path, error, size);
 	if (!err)

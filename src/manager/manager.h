@@ -21,6 +21,7 @@
 #include "host/spawn.h"
 #include "manager/budget.h"
 #include "manager/drivers.h"
+#include "manager/module.h"
 #include "manager/spec.h"
 
 #include <jansson.h>
@@ -33,6 +34,7 @@ struct mgr_device;
 struct mgr_open_job;
 struct mgr_listener;
 struct mgr_pnp;
+struct mgr_upgrade;
 
 #define MGR_UNITS	 16
 #define MGR_TEXT	 320
@@ -237,7 +239,13 @@ enum mgr_state {
 };
 
 /** enum mgr_after - what follows when a host has stopped in order. */
-enum mgr_after { MGR_AFTER_IDLE, MGR_AFTER_RESTART, MGR_AFTER_GONE, MGR_AFTER_DETACH };
+enum mgr_after {
+	MGR_AFTER_IDLE,
+	MGR_AFTER_RESTART,
+	MGR_AFTER_UPGRADE,
+	MGR_AFTER_GONE,
+	MGR_AFTER_DETACH
+};
 
 struct mgr_unit {
 	char cls[16];
@@ -294,8 +302,25 @@ struct mgr_power {
 };
 
 /**
+ * struct mgr_upgraded - how the last replacement of its driver went: from the first moment that
+ * clients had to wait. @count: of all of them.
+ */
+struct mgr_upgraded {
+	uint32_t count;
+	char from[16], to[16], result[16];
+	char path[AU_PATH_MAX];
+	char why[MGR_TEXT];
+	int64_t wall_ms;
+	uint64_t drained_us, ready_us, paused_us;
+};
+
+/**
  * struct mgr_device - a device.
- * @driver_path: of the module that it was attached with.
+ * @driver_path: of the module that runs it.
+ * @module: that module. It is read again before a start if its file has changed, unless it is
+ *	@module_pinned: what is in the file now has failed.
+ * @module_given: it was named as a file, for an upgrade.
+ * @upgrade: one under way, or NULL.
  * @from_config: a file describes it: spec.source, or one that a manager before us has read.
  * @slot: number of the uid of its host, in the range.
  * @clients: connections; @channels: also those whose client has gone and whose host has not let go.
@@ -322,6 +347,10 @@ struct mgr_device {
 	struct au_note note;
 	char driver_name[32];
 	char driver_path[AU_PATH_MAX];
+	struct mgr_module module;
+	bool module_pinned, module_given;
+	struct mgr_upgrade *upgrade;
+	struct mgr_upgraded upgraded;
 	bool from_config;
 	unsigned int slot;
 	struct mgr_ids ids;
@@ -409,6 +438,17 @@ int mgr_device_create(struct mgr *mgr, struct mgr_spec *spec, bool by_path, stru
 /** mgr_device_set_driver - the module that runs it: read its note, check the parameters, and name
  * the device when it has no name. */
 int mgr_device_set_driver(struct mgr_device *dev, const char *path, char *error, size_t error_size);
+/** mgr_device_fits - whether that module can run it: parameters, class, bus. @note: gets the note
+ * with the parameters taken into account. */
+int mgr_device_fits(const struct mgr_device *dev, const struct mgr_module *module,
+		    struct au_note *note, char *error, size_t error_size);
+/** mgr_device_set_module - the same as mgr_device_set_driver() for one that was read; taken. */
+int mgr_device_set_module(struct mgr_device *dev, struct mgr_module *module, char *error,
+			  size_t error_size);
+/** mgr_device_load - before a start: read its module again, if its file has changed. */
+int mgr_device_load(struct mgr_device *dev, char *error, size_t error_size);
+/** mgr_device_choose - the module that it would get if it were attached now. @path: AU_PATH_MAX. */
+int mgr_device_choose(struct mgr_device *dev, char *path, char *error, size_t error_size);
 /** mgr_device_uid - choose the uid of the next host. A new one each time: what is left of an
  * earlier host, if only an unreaped process, must not count against it. */
 int mgr_device_uid(struct mgr_device *dev, char *error, size_t error_size);
@@ -574,6 +614,8 @@ unsigned int mgr_channels_replaying(struct mgr_device *dev);
 void mgr_channels_reopen(struct mgr_device *dev);
 /** mgr_channels_up - the host is ready: tell the clients, open what is new. */
 void mgr_channels_up(struct mgr_device *dev);
+/** mgr_channels_hold - the host is about to go down, for another one: tell the clients. */
+void mgr_channels_hold(struct mgr_device *dev);
 /** mgr_channels_down - the host is dead: tell the clients. */
 void mgr_channels_down(struct mgr_device *dev, bool fault);
 /** mgr_channels_retry - the host reads again. */
@@ -624,7 +666,7 @@ struct mgr_saved {
 	char driver_path[AU_PATH_MAX];
 	enum mgr_state state;
 	char reason[MGR_TEXT];
-	bool from_config, held, detaching, removed;
+	bool from_config, held, detaching, removed, module_given;
 	uint32_t generation, restarts, removals;
 	uint32_t tokens;
 	unsigned int slot;

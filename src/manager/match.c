@@ -87,7 +87,7 @@ static int match_compare(const void *pa, const void *pb)
 
 	if (a->rank != b->rank)
 		return a->rank > b->rank ? -1 : 1;
-	order = mgr_version_compare(b->driver->note.version, a->driver->note.version);
+	order = mgr_drivers_better(a->driver, b->driver);
 	return order ? order : strcmp(a->driver->name, b->driver->name);
 }
 
@@ -116,13 +116,20 @@ json_t *mgr_match_json(const struct mgr_candidate *candidates, unsigned int coun
 
 	for (unsigned int i = 0; i < count; i++) {
 		const struct mgr_candidate *c = &candidates[i];
-
+		char text[128];
 		json_t *o = json_pack(
 			"{s:o s:o s:s s:i s:o s:b}", "driver", mgr_json_string(c->driver->name),
 			"version", mgr_json_string(c->driver->note.version), "match",
 			ranks[c->rank], "rank", (int)c->rank, "reason", mgr_json_string(c->reason),
 			"chosen", i == 0 && c->rank != MGR_RANK_NONE);
 
+		/* What is like with all of them is not said of each. */
+		if (c->driver->stored)
+			json_object_set_new(o, "path", mgr_json_string(c->driver->path));
+		if (c->driver->signer.state != MGR_SIGNED_NOT)
+			json_object_set_new(o, "signature",
+					    mgr_json_string(mgr_signer_text(&c->driver->signer,
+									    text, sizeof(text))));
 		json_array_append_new(list, o);
 	}
 	return list;

@@ -243,6 +243,29 @@ static int spec_recovery(const char *value, enum mgr_fate *recovery, char *error
 	return -EINVAL;
 }
 
+static const char *const when_names[MGR_WHENS] = {
+	[MGR_UPGRADE_UNUSED] = "unused",
+	[MGR_UPGRADE_LIVE] = "live",
+	[MGR_UPGRADE_NEVER] = "never",
+};
+
+const char *mgr_when_name(enum mgr_when upgrade)
+{
+	return when_names[upgrade];
+}
+
+static int spec_upgrade(const char *value, enum mgr_when *upgrade, char *error, size_t error_size)
+{
+	for (unsigned int i = 0; i < MGR_WHENS; i++) {
+		if (!strcmp(value, when_names[i])) {
+			*upgrade = i;
+			return 0;
+		}
+	}
+	SAY("upgrade '%.20s': use unused, live or never", value);
+	return -EINVAL;
+}
+
 static int spec_bool(const char *key, const char *value, bool *flag, char *error, size_t error_size)
 {
 	static const char *const yes[] = { "yes", "true", "on", "1" };
@@ -271,6 +294,8 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 		return spec_bool(key, value, &policy->hold, error, error_size);
 	if (!strcmp(key, "recovery"))
 		return spec_recovery(value, &policy->recovery, error, error_size);
+	if (!strcmp(key, "upgrade"))
+		return spec_upgrade(value, &policy->upgrade, error, error_size);
 	if (!strcmp(key, "idle")) {
 		if (mgr_spec_idle(value, &policy->idle_ms)) {
 			SAY("idle '%.20s': use seconds from 0 (never) to %u", value, SPEC_IDLE_MAX);
@@ -327,7 +352,7 @@ static int spec_policy(struct mgr_spec *spec, const char *key, const char *value
 		return 0;
 	}
 	SAY("unknown key '%.40s' in [policy]: use idle, power_idle, suspend_timeout, "
-	    "request_timeout, verify, hold, recovery, owner, group or mode",
+	    "request_timeout, verify, hold, recovery, upgrade, owner, group or mode",
 	    key);
 	return -EINVAL;
 }
@@ -408,5 +433,6 @@ bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b)
 	return p->idle_ms == q->idle_ms && p->power_idle_ms == q->power_idle_ms &&
 	       p->suspend_ms == q->suspend_ms && p->request_timeout_ms == q->request_timeout_ms &&
 	       !strcmp(verify[0], verify[1]) && p->owner == q->owner && p->group == q->group &&
-	       p->mode == q->mode && p->without == q->without && p->recovery == q->recovery;
+	       p->mode == q->mode && p->without == q->without && p->recovery == q->recovery &&
+	       p->upgrade == q->upgrade;
 }

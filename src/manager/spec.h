@@ -8,6 +8,7 @@
 #include "base/note.h"
 #include "base/paths.h"
 #include "base/verify.h"
+#include "manager/sign.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +22,14 @@
 enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
 #define MGR_FATES 3u
 
+/** enum mgr_when - when a device gets a better driver that has come. */
+enum mgr_when {
+	MGR_UPGRADE_UNUSED, /* when nobody has it open, and at a restart */
+	MGR_UPGRADE_LIVE,   /* at once */
+	MGR_UPGRADE_NEVER,  /* on request only */
+};
+#define MGR_WHENS 3u
+
 /**
  * struct mgr_policy - how a device is run.
  * @idle_ms: unload the driver so long after the last close; 0: never.
@@ -32,6 +41,7 @@ enum mgr_fate { MGR_REISSUE, MGR_ABORT, MGR_FAIL };
  * @owner, @group, @mode: of the sockets; -1: the manager's own.
  * @without: layers of the sandbox to leave out, 1u << AU_LAYER_*; for tests.
  * @recovery: what becomes of requests that were outstanding when a host died.
+ * @upgrade: when it gets a better driver.
  */
 struct mgr_policy {
 	uint32_t idle_ms;
@@ -45,6 +55,7 @@ struct mgr_policy {
 	mode_t mode;
 	uint32_t without;
 	enum mgr_fate recovery;
+	enum mgr_when upgrade;
 };
 
 /**
@@ -74,7 +85,7 @@ void mgr_spec_clear(struct mgr_spec *spec);
 /**
  * mgr_spec_set - set one thing: section "device" (name, driver, address, placement, needs),
  * "params" (any key), "policy" (idle, power_idle, suspend_timeout, request_timeout, verify, hold,
- * recovery, owner, group, mode) or "sandbox" (a layer's name, yes or no).
+ * recovery, upgrade, owner, group, mode) or "sandbox" (a layer's name, yes or no).
  * @error: one line that says what would be right.
  * Return: 0 or -EINVAL.
  */
@@ -82,6 +93,8 @@ int mgr_spec_set(struct mgr_spec *spec, const char *section, const char *key, co
 		 char *error, size_t error_size);
 /** mgr_fate_name - "reissue", ... */
 const char *mgr_fate_name(enum mgr_fate recovery);
+/** mgr_when_name - "unused", "live" or "never". */
+const char *mgr_when_name(enum mgr_when upgrade);
 /** mgr_spec_idle - seconds, which may have decimals, as milliseconds. Return: 0 or -EINVAL. */
 int mgr_spec_idle(const char *value, uint32_t *idle_ms);
 /** mgr_spec_power_idle - "off", or a time as in "2s", "500ms" or "1.5", as milliseconds, 0: never.
@@ -103,6 +116,22 @@ bool mgr_spec_same(const struct mgr_spec *a, const struct mgr_spec *b);
  */
 int mgr_spec_parse_ini(const char *text, const char *file, struct mgr_spec *spec, char *error,
 		       size_t error_size);
+
+/**
+ * struct mgr_settings - the manager's own, DIR/aurigad.conf.
+ * @store: where installed drivers are.
+ * @signatures: what becomes of drivers without a good signature.
+ */
+struct mgr_settings {
+	char store[AU_PATH_MAX];
+	enum mgr_signatures signatures;
+};
+#define MGR_STORE_DEFAULT "/var/lib/auriga/drivers"
+
+/** mgr_config_settings - read it; the defaults where it does not say or is not there.
+ * Return: 0, or a negative errno with one line in @error. */
+int mgr_config_settings(const char *dir, struct mgr_settings *settings, char *error,
+			size_t error_size);
 
 /**
  * mgr_config_each - read every DIR/devices.d/\*.conf, in order of name.

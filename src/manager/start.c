@@ -6,6 +6,7 @@
 #include "base/claim.h"
 #include "base/cleanup.h"
 #include "manager/device.h"
+#include "manager/upgrade.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -180,6 +181,8 @@ void mgr_device_start_failed(struct mgr_device *dev, int error, const char *text
 		mgr_pnp_look(dev);
 		return;
 	}
+	if (mgr_upgrade_failed(dev, line))
+		return;
 	if (dev->state == MGR_RESTARTING) {
 		mgr_device_failed(dev, true, line);
 		return;
@@ -220,8 +223,10 @@ static void device_go(struct mgr_device *dev)
 
 static int device_spawn(struct mgr_device *dev, char *error, size_t size)
 {
-	int err = device_memory(dev, error, size);
+	int err = mgr_device_load(dev, error, size);
 
+	if (!err)
+		err = device_memory(dev, error, size);
 	if (!err)
 		err = mgr_device_uid(dev, error, size);
 	if (!err)
@@ -239,20 +244,10 @@ static int device_spawn(struct mgr_device *dev, char *error, size_t size)
 /* What the device is decides which driver runs it. */
 static int device_identify(struct mgr_device *dev, char *error, size_t size)
 {
-	AU_CLEANUP_FREE struct mgr_candidate *candidates = NULL;
-	int fit;
+	char path[AU_PATH_MAX];
+	int err = mgr_device_choose(dev, path, error, size);
 
-	mgr_drivers_scan(&dev->mgr->drivers);
-	fit = mgr_match(&dev->mgr->drivers, &dev->ids, &candidates);
-	if (fit <= 0) {
-		snprintf(
-			error, size,
-			"%s: no driver fits PCI %04x:%04x, class %06x: 'auriga why %.60s' says why",
-			dev->spec.address, dev->ids.vendor, dev->ids.device, dev->ids.class_code,
-			dev->spec.address);
-		return -ENOENT;
-	}
-	return mgr_device_set_driver(dev, candidates[0].driver->path, error, size);
+	return err ? err : mgr_device_set_driver(dev, path, error, size);
 }
 
 /* Whether what is there now is of another kind than what was. */

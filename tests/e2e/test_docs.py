@@ -80,7 +80,7 @@ def test_installed_programs_find_their_own(installed):
 
 
 @pytest.mark.parametrize("words", [
-    *(("auriga", c) for c in ("ls", "info", "attach", "detach", "why", "drivers", "restart", "hold",
+    *(("auriga", c) for c in ("ls", "info", "attach", "detach", "why", "drivers", "restart", "upgrade", "hold",
                               "crash", "trace", "why-stuck", "export", "bench")),
     ("auriga", "export", "x", "pty"), ("auriga", "bench", "recovery"), ("auriga", "lab"),
     *(("auriga", "lab", c) for c in ("up", "ls", "down", "fault")),

@@ -107,6 +107,44 @@ static void ties_go_to_the_version_then_the_name(void **state)
 	free(c);
 }
 
+static void a_signature_comes_before_the_version(void **state)
+{
+	struct mgr_candidate *c;
+	struct mgr_driver *d;
+
+	(void)state;
+	add_pci(add("new", "3.0"), 1, 2);
+	d = add("wrong", "4.0");
+	add_pci(d, 1, 2);
+	d->signer.state = MGR_SIGNED_WRONG;
+	d = add("signed", "2.0");
+	add_pci(d, 1, 2);
+	d->signer.state = MGR_SIGNED_GOOD;
+	d = add("generic", "9.0");
+	add_class(d, 0x070002);
+	d->signer.state = MGR_SIGNED_GOOD;
+	assert_int_equal(match(1, 2, 0x070002, &c), 4);
+	assert_string_equal(c[0].driver->name, "signed");
+	assert_string_equal(c[1].driver->name, "wrong");
+	assert_string_equal(c[2].driver->name, "new");
+	assert_string_equal(c[3].driver->name, "generic"); /* how well it fits comes first */
+	free(c);
+}
+
+static void of_one_name_the_store_comes_first(void **state)
+{
+	struct mgr_driver *a = add("same", "1.0"), *b = add("same", "1.0");
+
+	(void)state;
+	assert_int_equal(mgr_drivers_better(a, b), 0);
+	b->stored = true;
+	assert_true(mgr_drivers_better(a, b) > 0 && mgr_drivers_better(b, a) < 0);
+	snprintf(a->note.version, sizeof(a->note.version), "1.1");
+	assert_true(mgr_drivers_better(a, b) < 0);
+	snprintf(a->error, sizeof(a->error), "of another ABI");
+	assert_true(mgr_drivers_better(a, b) > 0);
+}
+
 static void a_broken_driver_never_fits(void **state)
 {
 	struct mgr_candidate *c;
@@ -155,6 +193,8 @@ int main(void)
 		cmocka_unit_test_setup(exact_beats_class, start),
 		cmocka_unit_test_setup(exact_beats_class_of_the_same_driver, start),
 		cmocka_unit_test_setup(ties_go_to_the_version_then_the_name, start),
+		cmocka_unit_test_setup(a_signature_comes_before_the_version, start),
+		cmocka_unit_test_setup(of_one_name_the_store_comes_first, start),
 		cmocka_unit_test_setup(a_broken_driver_never_fits, start),
 		cmocka_unit_test_setup(virtual_devices_match_nothing, start),
 		cmocka_unit_test_setup(versions_are_numbers, start),
