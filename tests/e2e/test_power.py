@@ -190,8 +190,8 @@ def test_in_the_order_of_needs(managed):
     # What takes longest is on the way of nobody else.
     shell = Shell(managed, "d")
     shell.submit(STUBBORN)
-    devices, seconds = system(managed, "suspend")
-    assert seconds >= BUDGET
+    shell.wait(0.2)
+    devices, _ = system(managed, "suspend")
     assert devices["c"]["ended_ms"] <= devices["b"]["began_ms"]
     assert devices["b"]["ended_ms"] <= devices["a"]["began_ms"]
     assert devices["a"]["ended_ms"] < BUDGET * 1000 <= devices["d"]["ended_ms"]
