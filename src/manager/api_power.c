@@ -132,7 +132,11 @@ void mgr_calls_powered(struct mgr_device *dev, uint32_t seq, int result)
 
 		if (call->wait != MGR_WAIT_POWER || call->query != seq)
 			continue;
-		if (result) {
+		if (result == -EBUSY) {
+			mgr_call_error(call, result,
+				       "%s is kept in D0: 'auriga power %s' says by what",
+				       dev->spec.name, dev->spec.name);
+		} else if (result) {
 			mgr_call_error(call, result, "%s: %s", dev->spec.name, strerror(-result));
 		} else if (call->cycle) {
 			call->cycle = false;

@@ -3,15 +3,17 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 
 import pytest
 
-from crowd import Watch, starved
+from crowd import Watch
 from disk import bench, load
 from rig import Progress, kill_host, long
 from torture import Shell
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("drivers_of_tests")
 
 ECHO, KEEP, HANG = 16, 17, 23
 STUBBORN, RELEASE = 17, 19  # of t-hold
+SLOW_EXIT, SLOW_ENTRY, FAIL_ENTRY, CRASH_ENTRY, CRASH_EXIT, COUNT = range(17, 23)  # of t-sleepy
 BUDGET = 2.0  # seconds that a device has for its way down
 
 
@@ -39,11 +42,14 @@ def power(rig, name):
 
 
 def system(rig, what):
-    """Suspend or resume: what became of each device, by name; and the seconds that it took."""
+    """Suspend or resume: what became of each device, by name; and the seconds that it took, by the
+    manager's clock, which is to be at most so many on a machine that has time."""
     watch = Watch()
     report = json.loads(rig.auriga("power", "--json", what).stdout)
+    crowd = time.monotonic() - watch.began - watch.took()
     assert report["suspended"] == (what == "suspend")
-    return {d["name"]: d for d in report["devices"]}, watch.took()
+    assert report["took_ms"] / 1000 < BUDGET + 1.5 + crowd, report
+    return {d["name"]: d for d in report["devices"]}, report["took_ms"] / 1000
 
 
 def said(rig, *args):
@@ -56,6 +62,7 @@ def said(rig, *args):
 # ------------------------------------------------------------------- one device
 
 
+@pytest.mark.sanitize
 def test_down_and_up_again_with_the_next_request(managed):
     name = attach(managed)
     fresh = power(managed, name)
@@ -139,6 +146,24 @@ def test_what_is_refused(managed):
     assert managed.auriga("power", check=False).returncode == 2
 
 
+def test_an_open_serial_port_stays_up(managed):
+    name = attach(managed, "serial-loop", "serial0")
+    managed.auriga("power", name, "--idle", "100ms")
+    managed.wait_for(lambda: power(managed, name)["state"] == "d3", 5, "D3")
+    shell = Shell(managed, name)
+    managed.wait_for(lambda: power(managed, name)["state"] == "d0", 5, "D0")
+    time.sleep(0.5)
+    open_now = power(managed, name)
+    assert open_now["state"] == "d0" and open_now["ups"] == 1
+    assert {"tag": "open", "count": 1} in open_now["references"] and "open" in open_now["why"]
+    assert "kept in D0" in said(managed, "power", name, "d3")
+    # The system's sleep asks nobody.
+    assert system(managed, "suspend")[0][name]["result"] == "suspended"
+    assert system(managed, "resume")[0][name]["state"] == "d0"
+    shell.end()
+    managed.wait_for(lambda: power(managed, name)["state"] == "d3", 5, "D3 again")
+
+
 def test_metrics(managed):
     name = attach(managed)
     managed.auriga("power", name, "cycle")
@@ -156,6 +181,7 @@ def test_metrics(managed):
 # -------------------------------------------------------------------- the system
 
 
+@pytest.mark.sanitize
 def test_suspend_and_resume_keep_requests(managed):
     """What is outstanding and what comes meanwhile ends after resume, in the same host."""
     name = attach(managed)
@@ -209,12 +235,10 @@ def stubborn(rig, name):
     return shell
 
 
+@pytest.mark.sanitize
 def test_a_driver_that_does_not_answer_holds_nothing_up(managed):
     good, shell = attach(managed), stubborn(managed, "stuck")
-    pid = managed.row("stuck")["pid"]
-    waited = starved(managed.managers[-1].pid, pid)
-    devices, seconds = system(managed, "suspend")
-    assert seconds < BUDGET + 1.5 + starved(managed.managers[-1].pid) - waited
+    devices, _ = system(managed, "suspend")
     assert devices[good]["result"] == "suspended"
     assert devices["stuck"]["result"].startswith("killed: it did not suspend within 2000 ms")
     row = managed.row("stuck")
@@ -242,8 +266,7 @@ def test_a_host_that_is_dead_in_all_but_name(managed, how):
         shell.wait(0.1)
     else:
         os.kill(managed.row(bad)["pid"], signal.SIGSTOP)
-    devices, seconds = system(managed, "suspend")
-    assert seconds < BUDGET + 1.5
+    devices, _ = system(managed, "suspend")
     assert devices[good]["result"] == "suspended" and devices[bad]["result"].startswith("killed")
     system(managed, "resume")
     managed.wait_for(lambda: managed.row(bad)["state"] == "running", 10, "service")
@@ -252,6 +275,92 @@ def test_a_host_that_is_dead_in_all_but_name(managed, how):
     assert answer["outstanding"] == 0 and answer["requests"][-1]["status"] == 0
 
 
+def sleepy(rig, *ops):
+    attach(rig, "t-sleepy", "sleepy")
+    shell = Shell(rig, "sleepy")
+    for op, arg in ops:
+        shell.submit(op, 1, 0, arg)
+    assert shell.wait(5)["outstanding"] == 0
+    shell.ask("forget")
+    return shell
+
+
+def echoes(shell, count=4):
+    """It is served, and rightly."""
+    shell.submit(ECHO, count)
+    answer = shell.wait(15)
+    assert answer["outstanding"] == 0
+    assert all(r["status"] == 0 and r["right"] for r in answer["requests"])
+    shell.ask("forget")
+    return answer
+
+
+def test_a_slow_driver_has_its_time(managed):
+    shell = sleepy(managed, (SLOW_EXIT, 1000), (SLOW_ENTRY, 1000))
+    devices, seconds = system(managed, "suspend")
+    assert devices["sleepy"]["result"] == "suspended" and seconds >= 1
+    assert power(managed, "sleepy")["exit_us"] >= 1000000
+    devices, seconds = system(managed, "resume")
+    assert devices["sleepy"]["result"] == "resumed" and seconds >= 1
+    assert power(managed, "sleepy")["entry_us"] >= 1000000
+    assert echoes(shell)["generation"] == 1
+    shell.submit(COUNT)
+    assert shell.wait(5)["requests"][0]["result"] == 1
+
+
+def test_a_driver_that_is_too_slow_to_suspend(managed):
+    shell = sleepy(managed, (SLOW_EXIT, 10000))
+    devices, seconds = system(managed, "suspend")
+    assert devices["sleepy"]["result"].startswith("killed") and seconds >= BUDGET
+    assert system(managed, "resume")[0]["sleepy"]["result"] == "started"
+    assert echoes(shell)["generation"] == 2
+
+
+def test_a_driver_that_is_too_slow_to_resume(managed):
+    shell = sleepy(managed, (SLOW_ENTRY, 20000))
+    system(managed, "suspend")
+    devices, seconds = system(managed, "resume")
+    assert "not up within" in devices["sleepy"]["result"]
+    assert seconds >= BUDGET
+    assert echoes(shell)["generation"] == 2
+    assert managed.info("sleepy")["deaths"]["hang"] == 1
+
+
+@pytest.mark.parametrize("op, death", [(FAIL_ENTRY, "exit"), (CRASH_ENTRY, "crash")])
+@pytest.mark.parametrize("by", ["resume", "request"])
+def test_a_driver_that_does_not_wake_up(managed, op, death, by):
+    """It has a new life, and its clients' requests with it."""
+    shell = sleepy(managed, (op, 0))
+    if by == "resume":
+        system(managed, "suspend")
+        shell.submit(ECHO, 4)
+        assert system(managed, "resume")[0]["sleepy"]["result"] == "started"
+        answer = shell.wait(15)
+        assert answer["outstanding"] == 0 and all(r["right"] for r in answer["requests"])
+    else:
+        managed.auriga("power", "sleepy", "d3")
+        answer = echoes(shell)
+    assert answer["generation"] == 2
+    assert managed.info("sleepy")["deaths"][death] == 1
+
+
+def test_a_driver_that_crashes_on_its_way_down(managed):
+    good, shell = attach(managed), sleepy(managed, (CRASH_EXIT, 0))
+    devices, seconds = system(managed, "suspend")
+    assert devices["sleepy"]["result"] == "its host ended" and seconds < BUDGET
+    assert devices[good]["result"] == "suspended"
+    assert managed.row("sleepy")["state"] == "waiting"
+    system(managed, "resume")
+    assert echoes(shell)["generation"] == 2
+    # By command: the command fails, and says why; the device goes on.
+    shell.submit(CRASH_EXIT, 1, 0)
+    shell.wait(5)
+    assert "crashed" in said(managed, "power", "sleepy", "d3")
+    shell.ask("forget")
+    assert echoes(shell)["generation"] == 3
+
+
+@pytest.mark.sanitize
 def test_whatever_is_to_be_started_waits_for_resume(managed):
     unloaded = attach(managed, "t-echo", "unloaded", "--policy", "idle=0.1")
     Shell(managed, unloaded).end()
@@ -317,6 +426,7 @@ def test_the_managers_death_while_suspended(managed):
     assert power(managed, name)["state"] == "d0"
 
 
+@pytest.mark.sanitize
 def test_the_managers_death_on_the_way_down(managed):
     """One device is down, the other is not: the next manager goes on with it."""
     name, shell = attach(managed), stubborn(managed, "stuck")
@@ -418,6 +528,77 @@ def test_cycles_under_io(nvme, what, seconds):
     assert nvme.row("disk0")["restarts"] == 0, nvme.log()
 
 
+def test_sleep_at_short_notice(managed, start):
+    """With a millisecond for it: suspended or killed, the data are right."""
+    controller = start("--size", "16M")
+    managed.auriga("attach", f"vfio-user:{controller.path}", "--name", "disk0", "--policy",
+                   "suspend_timeout=1")
+    over, results = threading.Event(), []
+
+    def change():
+        results.append(system(managed, "suspend")[0]["disk0"]["result"])
+        system(managed, "resume")
+        managed.wait_for(lambda: managed.row("disk0")["state"] == "running", 20, "service")
+        time.sleep(1.5)  # the budget is earned by service
+    thread = threading.Thread(target=lambda: cycles(managed, over, change))
+    thread.start()
+    try:
+        result = bench(managed, "disk0", "--rw", "mixed", "--verify", "--qd", "16", "--time", "6",
+                       seconds=60)
+    finally:
+        over.set()
+        thread.join(40)
+    check(result)
+    assert len(results) >= 3
+
+
+@pytest.mark.parametrize("seconds", [8, pytest.param(120, marks=long(400))])
+def test_sleep_among_everything_else(nvme, seconds):
+    """Suspend, resume, restart, power by hand, kill, attach and detach, in any order, under I/O."""
+    seed = int(os.environ.get("AURIGA_SEED", time.time()))
+    rng = random.Random(seed)
+    print(f"AURIGA_SEED={seed}")
+    over, done = threading.Event(), Counter()
+    steps = {
+        "suspend": lambda: nvme.auriga("power", "suspend", check=False),
+        "resume": lambda: nvme.auriga("power", "resume", check=False),
+        "cycle": lambda: nvme.auriga("power", "disk0", "cycle", check=False),
+        "d3": lambda: nvme.auriga("power", "disk0", "d3", check=False),
+        "attach": lambda: nvme.auriga("attach", "virtual", "--driver", "ram", "--name", "other",
+                                      "--needs", "disk0", check=False, timeout=60),
+        "detach": lambda: nvme.auriga("detach", "other", check=False),
+        "kill": lambda: kill_host(nvme, "disk0"),
+        "restart": lambda: nvme.auriga("restart", "disk0", check=False, timeout=60),
+    }
+    # These wait for resume: only where there is none to wait for.
+    waiting = ("attach", "restart")
+
+    def change():
+        name = rng.choice(list(steps))
+        if name in waiting:
+            nvme.auriga("power", "resume")
+        steps[name]()
+        done[name] += 1
+        time.sleep(rng.random() * 0.2)
+
+    def play():
+        cycles(nvme, over, change)
+        nvme.auriga("power", "resume")
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        result = bench(nvme, "disk0", "--rw", "mixed", "--verify", "--qd", "16", "--time", seconds,
+                       seconds=seconds + 60)
+    finally:
+        over.set()
+        thread.join(60)
+    check(result)
+    assert sum(done.values()) >= seconds and not thread.is_alive(), done
+    nvme.wait_for(lambda: nvme.row("disk0")["state"] == "running", 20, "service")
+    deaths = nvme.info("disk0")["deaths"]
+    assert deaths["crash"] == deaths["protocol"] == deaths["start"] == 0, nvme.log()
+
+
 def race(rig, name, count, idle_us, spread_us, seed):
     child = subprocess.Popen([rig.build / "tests/power_race", name, str(count), str(idle_us),
                               str(spread_us), str(seed)], stdout=subprocess.PIPE, text=True)
@@ -426,7 +607,7 @@ def race(rig, name, count, idle_us, spread_us, seed):
     return child
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(10000, marks=long(600))])
+@pytest.mark.parametrize("count", [400, pytest.param(10000, marks=long(2400))])
 def test_requests_that_come_as_the_device_goes_to_sleep(nvme, count):
     """Each within a millisecond of the idle time, which is 2 ms: none is lost, and each that finds
     the device down brings it up once."""

@@ -304,6 +304,25 @@ static void a_good_state(void **state)
 	assert_int_equal(saved.pid, 4242);
 	assert_int_equal(saved.start_time, 99);
 	assert_string_equal(saved.boot, "3c0d");
+	/* A manager wrote it that knew nothing of power. */
+	assert_int_equal(saved.power_idle_ms, -1);
+	assert_int_equal(saved.spec.need_count, 0);
+	mgr_spec_clear(&saved.spec);
+}
+
+static void a_state_with_power(void **state)
+{
+	const char *at = strstr(good_state, "\"driver\"");
+	struct mgr_saved saved;
+	char text[2000];
+
+	(void)state;
+	snprintf(text, sizeof(text), "%.*s\"needs\":\"disk0,net0\",%.*s,\"power_idle_ms\":250}",
+		 (int)(at - good_state), good_state, (int)strlen(at) - 1, at);
+	assert_int_equal(parse_state(text, &saved), 0);
+	assert_int_equal(saved.power_idle_ms, 250);
+	assert_int_equal(saved.spec.need_count, 2);
+	assert_true(mgr_spec_needs(&saved.spec, "net0"));
 	mgr_spec_clear(&saved.spec);
 }
 
@@ -327,6 +346,10 @@ static void hostile_states(void **state)
 	(void)state;
 	assert_refused("\"name\":\"serial0\"", "\"name\":\"serial1\"");
 	assert_refused("\"name\":\"serial0\"", "\"name\":[]");
+	assert_refused("\"driver\":", "\"needs\":3,\"driver\":");
+	assert_refused("\"driver\":", "\"needs\":\"../x\",\"driver\":");
+	assert_refused("\"driver\":", "\"needs\":\"serial0\",\"driver\":");
+	assert_refused("\"idle\":\"10\"", "\"power_idle\":\"ever\"");
 	assert_refused("vfio-user:/x", "vfio-user:");
 	assert_refused("vfio-user:/x", "nonsense");
 	assert_refused("[\"a=1\"]", "[\"a\"]");
@@ -455,6 +478,7 @@ int main(void)
 		cmocka_unit_test(too_many_parameters),
 		cmocka_unit_test(noise),
 		cmocka_unit_test(a_good_state),
+		cmocka_unit_test(a_state_with_power),
 		cmocka_unit_test(hostile_states),
 		cmocka_unit_test(noise_as_state),
 		cmocka_unit_test(json_helpers),
