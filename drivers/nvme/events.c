@@ -9,7 +9,7 @@
 #define EVENTS_ERROR_SIZE 64u
 #define EVENTS_LOG_SIZE	  512u
 
-static void events_ask(struct nvme *n);
+static bool events_ask(struct nvme *n);
 
 static void events_told(struct nvme *n, uint16_t status, uint32_t dw0)
 {
@@ -30,19 +30,22 @@ static void events_told(struct nvme *n, uint16_t status, uint32_t dw0)
 	nvme_events_look(n);
 }
 
-static void events_ask(struct nvme *n)
+/* Returns whether it could be asked. */
+static bool events_ask(struct nvme *n)
 {
 	struct nvme_sqe cmd = { .opcode = ADMIN_ASYNC_EVENT };
 
 	if (n->gone || nvme_admin_send(n, &cmd, true, events_told) != 0)
-		return;
+		return false;
 	n->aers++;
+	return true;
 }
 
 void nvme_events_begin(struct nvme *n)
 {
-	while (n->aers < n->aer_limit && n->aers < NVME_AERS && n->aers < n->admin.size / 2)
-		events_ask(n);
+	while (n->aers < n->aer_limit && n->aers < NVME_AERS && n->aers < n->admin.size / 2 &&
+	       events_ask(n))
+		;
 	nvme_events_look(n);
 }
 
