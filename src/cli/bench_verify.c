@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a disk must hold. Each block that is written says in each 512 bytes of it where it belongs
- * and which of all writes it was. A block is worked on by one request at a time, so that what a
+ * What a disk must hold. Each block that is written says where it belongs and which of all writes
+ * it was (pattern.h). A block is worked on by one request at a time, so that what a
  * read must find is known exactly: the last write that was acknowledged, never an older one. Only
  * a write that failed leaves it open which of the two it is.
  */
 #include "cli/bench_disk.h"
 #include "cli/cli.h"
+#include "cli/pattern.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define VERIFY_BLOCKS (1u << 20)
-#define VERIFY_SECTOR 512u
 #define VERIFY_SHOWN  10u
-#define VERIFY_MAGIC  0x6b6c624167727541u
 
 /* One block: what is known to be there, and what may be there since a write failed. */
 struct verify_block {
@@ -31,14 +30,6 @@ struct disk_verify {
 	uint64_t mismatches;
 	int failed; /* why the last look did not go through */
 	struct verify_block *block;
-};
-
-/* What each sector begins with; the rest of it is filled with what follows from it. */
-struct verify_head {
-	uint64_t magic;
-	uint64_t run;
-	uint64_t offset;
-	uint64_t sequence;
 };
 
 uint64_t disk_verify_most(void)
@@ -76,34 +67,12 @@ uint64_t disk_verify_mismatches(const struct disk_verify *v)
 	return v ? v->mismatches : 0;
 }
 
-static uint64_t verify_word(const struct verify_head *head, unsigned int i)
-{
-	return (head->run ^ head->offset ^ head->sequence << 32 ^ i) * 0x9e3779b97f4a7c15u;
-}
-
-static void verify_fill(const struct disk_verify *v, const struct disk_job *job)
-{
-	char *at = job->io.data;
-
-	for (uint32_t done = 0; done < v->size; done += VERIFY_SECTOR, at += VERIFY_SECTOR) {
-		const struct verify_head head = { VERIFY_MAGIC, v->run, job->io.arg[0] + done,
-						  job->sequence };
-
-		memcpy(at, &head, sizeof(head));
-		for (unsigned int i = sizeof(head); i < VERIFY_SECTOR; i += 8) {
-			uint64_t word = verify_word(&head, i);
-
-			memcpy(at + i, &word, sizeof(word));
-		}
-	}
-}
-
 static void verify_wrong(struct disk_verify *v, uint64_t offset, const struct verify_block *b,
-			 const struct verify_head *head)
+			 const struct pattern_head *head)
 {
 	if (v->mismatches++ >= VERIFY_SHOWN)
 		return;
-	if (head->magic != VERIFY_MAGIC || head->run != v->run)
+	if (!pattern_is(head) || head->run != v->run)
 		cli_say("at %llu: not what was written: write %llu was acknowledged",
 			(unsigned long long)offset, (unsigned long long)b->known);
 	else
@@ -118,20 +87,11 @@ static void verify_look(struct disk_verify *v, const struct verify_block *b, uin
 {
 	if (!b->known)
 		return;
-	for (uint32_t done = 0; done < v->size; done += VERIFY_SECTOR, data += VERIFY_SECTOR) {
-		struct verify_head head;
-		bool good;
+	for (uint32_t done = 0; done < v->size; done += PATTERN_SECTOR, data += PATTERN_SECTOR) {
+		struct pattern_head head;
+		bool good = pattern_sector(data, v->run, offset + done, &head);
 
-		memcpy(&head, data, sizeof(head));
-		good = head.magic == VERIFY_MAGIC && head.run == v->run &&
-		       head.offset == offset + done &&
-		       (head.sequence == b->known || (b->maybe && head.sequence == b->maybe));
-		for (unsigned int i = sizeof(head); good && i < VERIFY_SECTOR; i += 8) {
-			uint64_t word;
-
-			memcpy(&word, data + i, sizeof(word));
-			good = word == verify_word(&head, i);
-		}
+		good &= head.sequence == b->known || (b->maybe && head.sequence == b->maybe);
 		if (!good) {
 			verify_wrong(v, offset + done, b, &head);
 			return;
@@ -152,7 +112,7 @@ void disk_verify_begin(struct disk_verify *v, struct disk_job *job, uint64_t ind
 		return;
 	}
 	job->sequence = ++v->sequence;
-	verify_fill(v, job);
+	pattern_fill(job->io.data, v->size, v->run, job->io.arg[0], v->sequence);
 }
 
 void disk_verify_end(struct disk_verify *v, struct disk_job *job)

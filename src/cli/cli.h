@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Exit statuses. */
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
@@ -38,6 +39,10 @@ extern const char *cli_runtime_dir;
  * Return: the answer, to be released; NULL when it failed, said in one line on stderr.
  */
 json_t *control_call(const char *method, const char *path, json_t *body);
+/** CONTROL_WHY - bytes for a reason of control_ask(). */
+#define CONTROL_WHY 1024
+/** control_ask - the same, and why it failed goes to @why and not to stderr. */
+json_t *control_ask(const char *method, const char *path, json_t *body, char *why, size_t why_size);
 /** control_path - PREFIX/NAME/SUFFIX with NAME escaped; @suffix may be NULL. Freed by the caller.
  */
 char *control_path(const char *prefix, const char *name, const char *suffix);
@@ -75,6 +80,7 @@ int cmd_export(const struct cli_command *self, int argc, char **argv);
 int cmd_pci(const struct cli_command *self, int argc, char **argv);
 int cmd_bind(const struct cli_command *self, int argc, char **argv);
 int cmd_unbind(const struct cli_command *self, int argc, char **argv);
+int cmd_verify(const struct cli_command *self, int argc, char **argv);
 int cmd_bench(const struct cli_command *self, int argc, char **argv);
 
 #endif

@@ -46,7 +46,10 @@ char *control_path(const char *prefix, const char *name, const char *suffix)
 	return path;
 }
 
-static json_t *control_perform(CURL *curl, const char *socket, struct answer *a)
+#define SAY(...) snprintf(why, why_size, __VA_ARGS__)
+
+static json_t *control_perform(CURL *curl, const char *socket, struct answer *a, char *why,
+			       size_t why_size)
 {
 	json_error_t error;
 	json_t *json;
@@ -54,29 +57,29 @@ static json_t *control_perform(CURL *curl, const char *socket, struct answer *a)
 	CURLcode rc = curl_easy_perform(curl);
 
 	if (rc != CURLE_OK) {
-		cli_say(rc == CURLE_COULDNT_CONNECT
-				? "no manager answers at %s: start aurigad, or say --runtime-dir"
-				: "the manager at %s broke off: %s",
-			socket, curl_easy_strerror(rc));
+		SAY(rc == CURLE_COULDNT_CONNECT
+			    ? "no manager answers at %s: start aurigad, or say --runtime-dir"
+			    : "the manager at %s broke off: %s",
+		    socket, curl_easy_strerror(rc));
 		return NULL;
 	}
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	json = a->text ? json_loadb(a->text, a->length, 0, &error) : json_object();
 	if (!json) {
-		cli_say("the manager's answer is no JSON: %s", error.text);
+		SAY("the manager's answer is no JSON: %s", error.text);
 		return NULL;
 	}
 	if (status >= 300) {
 		const char *text = json_string_value(json_object_get(json, "error"));
 
-		cli_say("%s", text ? text : "the manager refused without a reason");
+		SAY("%s", text ? text : "the manager refused without a reason");
 		json_decref(json);
 		return NULL;
 	}
 	return json;
 }
 
-json_t *control_call(const char *method, const char *path, json_t *body)
+json_t *control_ask(const char *method, const char *path, json_t *body, char *why, size_t why_size)
 {
 	struct curl_slist *headers = NULL;
 	struct answer a = { 0 };
@@ -87,7 +90,7 @@ json_t *control_call(const char *method, const char *path, json_t *body)
 
 	if (au_runtime_dir(cli_runtime_dir, false, dir, error, sizeof(error)) != 0 ||
 	    au_runtime_path(dir, "control.sock", socket, error, sizeof(error)) != 0) {
-		cli_say("%s", error);
+		SAY("%s", error);
 		json_decref(body);
 		return NULL;
 	}
@@ -106,9 +109,9 @@ json_t *control_call(const char *method, const char *path, json_t *body)
 			curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 			curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
 		}
-		json = control_perform(curl, socket, &a);
+		json = control_perform(curl, socket, &a, why, why_size);
 	} else {
-		cli_say("out of memory");
+		SAY("out of memory");
 	}
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
@@ -116,5 +119,15 @@ json_t *control_call(const char *method, const char *path, json_t *body)
 	free(text);
 	free(a.text);
 	json_decref(body);
+	return json;
+}
+
+json_t *control_call(const char *method, const char *path, json_t *body)
+{
+	char why[CONTROL_WHY];
+	json_t *json = control_ask(method, path, body, why, sizeof(why));
+
+	if (!json)
+		cli_say("%s", why);
 	return json;
 }

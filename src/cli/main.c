@@ -48,6 +48,12 @@ static const struct cli_command commands[] = {
 	  "[--interval MS] [--json] "
 	  "NAME | upgrade [--count N] [--interval MS] [--depth N] [--json] NAME [FILE.so]...",
 	  "measure", cmd_bench },
+	{ "verify",
+	  "[--quick|--full] [--seed N] [--time TIME] [--report FILE] [--json] "
+	  "[--placement process|inproc|app] [--steps N[-M]] [--only KIND,...] [--machine FILE "
+	  "[--function NAME]] [--peer PATH]... [--op N] [--no-data] [--overwrite] TARGET | --list",
+	  "certify a driver: everything that can happen, under load, with data checked",
+	  cmd_verify },
 	{ "lab", "up|ls|down|fault|nvme|nvme-fault [ARGUMENTS]", "device models as devices",
 	  cmd_lab },
 	{ "pci", "ls [--json]", "the machine's PCI devices, and whether they can be had", cmd_pci },

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The plan. The kinds of steps that apply, in an order that follows from the seed, the placement
+ * and the round; what a step does follows from the seed, the placement and its number. So any step
+ * can be done again without those before it.
+ */
+#include "cli/cert.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PLAN_KINDS 64u
+
+/* What befalls a host without its driver being to blame. */
+static const char *const plan_blame[] = { "crash", "hang", "exit", "start", "protocol" };
+
+static volatile sig_atomic_t plan_stopped;
+
+static uint64_t plan_mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15u;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+unsigned int cert_choose(struct cert_step *step, unsigned int low, unsigned int high)
+{
+	step->random = plan_mix(step->random);
+	return low + (unsigned int)((step->random >> 16) % (high - low + 1));
+}
+
+static void plan_stop(int signal)
+{
+	plan_stopped = 1;
+}
+
+/* ---------------------------------------------------------------------- the kinds */
+
+static bool plan_applies(const struct cert_run *run, const struct cert_kind *kind)
+{
+	bool process = run->place == CERT_PROCESS;
+	size_t length = strlen(kind->name);
+
+	if ((kind->needs & CERT_NEEDS_HOST && !process) ||
+	    (kind->needs & CERT_NEEDS_INPROC && process) ||
+	    (kind->needs & CERT_NEEDS_OWN && !run->own && process) ||
+	    (kind->needs & CERT_NEEDS_LAB && !run->lab[0]))
+		return false;
+	for (const char *at = run->only; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+		if (strncmp(at, kind->name, length) == 0 && (!at[length] || at[length] == ','))
+			return true;
+	return !run->only;
+}
+
+static unsigned int plan_kinds(const struct cert_run *run, const struct cert_kind **kinds)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < cert_host_kind_count + cert_pnp_kind_count; i++) {
+		const struct cert_kind *kind = i < cert_host_kind_count
+						       ? &cert_host_kinds[i]
+						       : &cert_pnp_kinds[i - cert_host_kind_count];
+
+		if (count < PLAN_KINDS && plan_applies(run, kind))
+			kinds[count++] = kind;
+	}
+	return count;
+}
+
+void cert_list(void)
+{
+	for (unsigned int i = 0; i < cert_host_kind_count; i++)
+		printf("%s\n", cert_host_kinds[i].name);
+	for (unsigned int i = 0; i < cert_pnp_kind_count; i++)
+		printf("%s\n", cert_pnp_kinds[i].name);
+}
+
+/* The order of a round. */
+static void plan_shuffle(const struct cert_run *run, unsigned int round,
+			 const struct cert_kind **kinds, unsigned int count)
+{
+	uint64_t random = plan_mix(run->seed ^ plan_mix(run->place + 1) ^ (uint64_t)round << 32);
+
+	for (unsigned int i = count; i > 1; i--) {
+		const struct cert_kind *kind = kinds[i - 1];
+		unsigned int j;
+
+		random = plan_mix(random);
+		j = (unsigned int)(random % i);
+		kinds[i - 1] = kinds[j];
+		kinds[j] = kind;
+	}
+}
+
+/* ------------------------------------------------------------------------ a step */
+
+static void plan_deaths(struct cert_run *run, const struct cert_step *step)
+{
+	json_t *info = cert_info(run), *deaths = json_object_get(info, "deaths");
+	const char *state = json_string_value(json_object_get(info, "state"));
+	json_t *host = json_object_get(info, "host");
+
+	for (unsigned int i = 0; i < sizeof(plan_blame) / sizeof(plan_blame[0]); i++) {
+		const char *name = plan_blame[i], *text = "";
+		json_int_t before = json_integer_value(json_object_get(run->deaths, name));
+		json_int_t now = json_integer_value(json_object_get(deaths, name));
+		json_t *crash;
+
+		if (now <= before || (step->deaths && strstr(step->deaths, name)))
+			continue;
+		crash = cert_call(run, "GET", "/crash", NULL);
+		if (crash && json_object_get(crash, "text"))
+			text = json_string_value(json_object_get(crash, "text"));
+		cert_fail(run, strcmp(name, "hang") ? "crash" : "hang",
+			  "the driver's host died %lld time%s (%s): %s", (long long)(now - before),
+			  now - before == 1 ? "" : "s", name, text);
+		json_decref(crash);
+	}
+	if (deaths) {
+		json_decref(run->deaths);
+		run->deaths = json_incref(deaths);
+	}
+	if (!info)
+		cert_fail(run, "state", "the manager does not say how the device is");
+	else if (!state || strcmp(state, "running") != 0)
+		cert_fail(run, "state", "the device is %s after the step, and not running: %s",
+			  state ? state : "unknown",
+			  json_string_value(json_object_get(info, "reason")));
+	else if (json_is_false(json_object_get(host, "lane_answers")))
+		cert_fail(run, "hang", "the driver's lane does not answer");
+	else if (json_integer_value(json_object_get(host, "overdue_ms")) > 0)
+		cert_fail(run, "overdue",
+			  "the driver holds a request that was cancelled %lld ms ago",
+			  (long long)json_integer_value(json_object_get(host, "overdue_ms")));
+	json_decref(info);
+}
+
+/* All of it once more from the start: what is there now is not to be relied on. */
+static void plan_mend(struct cert_run *run)
+{
+	cert_crew_end(run, false);
+	if (run->place == CERT_PROCESS && run->own) {
+		json_decref(cert_call(run, "DELETE", "?force=1", NULL));
+		if (cert_info(run) || !cert_attach(run)) {
+			cert_manager_stop(run, SIGKILL);
+			run->broken = !cert_manager_start(run) || !cert_attach(run);
+		}
+	}
+	if (!run->broken && (!cert_crew_begin(run) || !cert_progress(run)))
+		run->broken = true;
+}
+
+static void plan_step(struct cert_run *run, const struct cert_kind *kind, unsigned int number)
+{
+	struct cert_step step = {
+		.number = number,
+		.kind = kind,
+		.random = plan_mix(run->seed ^ plan_mix(number) ^ plan_mix(run->place + 17)),
+		.failures = json_array(),
+	};
+	double start = cert_seconds();
+
+	run->step = &step;
+	cert_tell(run, NULL, "mark", 0);
+	kind->run(run, &step);
+	cert_tell(run, NULL, "cancel", 0);
+	cert_tell(run, NULL, "timeout", 0);
+	if (cert_progress(run))
+		cert_quiet(run);
+	cert_tell(run, NULL, "gone", 0);
+	if (run->place == CERT_PROCESS)
+		plan_deaths(run, &step);
+	cert_crew_look(run);
+	cert_log_look(run);
+	step.took_s = cert_seconds() - start;
+	cert_report_step(run, &step);
+	if (json_array_size(step.failures))
+		plan_mend(run);
+	else
+		cert_tell(run, NULL, "pause", 0);
+	/* What mending meets is of the same failure. */
+	json_decref(step.failures);
+	step.failures = json_array();
+	cert_log_look(run);
+	json_decref(step.failures);
+	run->step = NULL;
+}
+
+/* --------------------------------------------------------------------- placement */
+
+/* Is there what there must be, and will anything be overwritten? */
+static bool plan_probe(struct cert_run *run)
+{
+	json_t *found = cert_probe(run, 0);
+	bool ok = found != NULL;
+
+	if (!found)
+		return false;
+	if (!run->class[0] || run->place != CERT_PROCESS)
+		snprintf(run->class, sizeof(run->class), "%s",
+			 json_string_value(json_object_get(found, "class")));
+	if (!run->overwrite && json_is_false(json_object_get(found, "blank"))) {
+		cert_fail(run, "refused",
+			  "the disk has something on it, which would be overwritten: say "
+			  "--overwrite");
+		ok = false;
+	}
+	if (json_is_false(json_object_get(found, "echo")) && strcmp(run->class, "serial") == 0) {
+		snprintf(run->step->what, sizeof(run->step->what),
+			 "the line has no other end that echoes: what comes in is not looked at");
+		run->no_data = true;
+	}
+	json_decref(found);
+	return ok;
+}
+
+static bool plan_begin(struct cert_run *run)
+{
+	run->broken = false;
+	if (run->place == CERT_PROCESS && run->own && !cert_attach(run))
+		return false;
+	if (run->place != CERT_PROCESS)
+		snprintf(run->units[0], sizeof(run->units[0]), "%s", run->driver);
+	if (!plan_probe(run) || !cert_crew_begin(run) || !cert_progress(run))
+		return false;
+	if (run->place == CERT_PROCESS) {
+		json_t *info = cert_info(run);
+
+		json_decref(run->deaths);
+		run->deaths = json_incref(json_object_get(info, "deaths"));
+		json_decref(info);
+	}
+	return true;
+}
+
+/* Nothing is left of those who were there. */
+static void plan_end(struct cert_run *run)
+{
+	double end = cert_seconds() + 5;
+	json_t *info = NULL;
+
+	cert_crew_end(run, !run->broken);
+	if (run->place == CERT_PROCESS && !run->broken) {
+		json_int_t clients = 0, channels = 0;
+
+		do {
+			json_decref(info);
+			info = cert_info(run);
+			clients = json_integer_value(json_object_get(info, "clients"));
+			channels = (json_int_t)json_array_size(
+				json_object_get(json_object_get(info, "host"), "channels"));
+			if (clients || channels)
+				usleep(20000);
+		} while (run->own && (clients || channels) && cert_seconds() < end);
+		if (run->own && (clients || channels))
+			cert_fail(run, "leak",
+				  "all have closed it, and there are %lld clients and "
+				  "%lld channels",
+				  (long long)clients, (long long)channels);
+		json_decref(info);
+		if (run->own) {
+			json_t *answer = cert_call(run, "DELETE", NULL, NULL);
+
+			if (!answer)
+				cert_fail(run, "state",
+					  "nobody uses it, and it cannot be detached");
+			json_decref(answer);
+		}
+	}
+	cert_log_look(run);
+}
+
+void cert_placement(struct cert_run *run)
+{
+	const struct cert_kind *kinds[PLAN_KINDS];
+	struct cert_step edge = { .failures = json_array() };
+	unsigned int count = plan_kinds(run, kinds), number = 0;
+	double end = cert_seconds() + run->seconds;
+	bool begun;
+
+	signal(SIGINT, plan_stop);
+	cert_report_place(run);
+	run->step = &edge;
+	begun = plan_begin(run);
+	if (!begun || json_array_size(edge.failures) || edge.what[0])
+		cert_report_step(run, &edge);
+	for (unsigned int round = 0; begun && !run->broken && !plan_stopped && count; round++) {
+		/* Each round begins with the order in the source, so that it is the same for
+		 * everybody who asks for it. */
+		plan_kinds(run, kinds);
+		plan_shuffle(run, round, kinds, count);
+		for (unsigned int i = 0; i < count && !run->broken && !plan_stopped; i++) {
+			number++;
+			if (number < run->first || number > run->last)
+				continue;
+			if (round && cert_seconds() >= end && run->last == UINT32_MAX)
+				break;
+			plan_step(run, kinds[i], number);
+		}
+		if ((run->last == UINT32_MAX && cert_seconds() >= end) || number >= run->last)
+			break;
+	}
+	edge = (struct cert_step){ .number = number, .failures = edge.failures };
+	json_array_clear(edge.failures);
+	run->step = &edge;
+	plan_end(run);
+	if (json_array_size(edge.failures)) {
+		snprintf(edge.what, sizeof(edge.what), "at the end");
+		cert_report_step(run, &edge);
+	}
+	json_decref(edge.failures);
+	run->step = NULL;
+}
