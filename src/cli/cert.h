@@ -7,6 +7,8 @@
  * cert_plan.c	which step comes when: everything follows from the seed
  * cert_host.c	steps: restarts, deaths, clients that come, go, cancel and die
  * cert_pnp.c	steps: devices that are taken away, pulled out, and put back
+ * cert_power.c	steps: devices that go down and come up
+ * cert_inject.c	steps: what the framework makes go wrong
  * cert_world.c	the manager, the lab and the device
  * cert_crew.c	the clients, and what they say
  * cert_report.c	what is found, and how to repeat it
@@ -47,14 +49,12 @@ struct cert_member {
  * struct cert_step - one step of the plan.
  * @number: from 1, in its placement.
  * @random: all its chances come from here.
- * @may_gone: devices may go in it. @deaths: verdicts that it causes itself, as a list of words.
  * @what: what it did, in words. @failures: JSON objects.
  */
 struct cert_step {
 	unsigned int number;
 	const struct cert_kind *kind;
 	uint64_t random;
-	const char *deaths;
 	char what[160];
 	double took_s;
 	uint64_t gap_ms;
@@ -81,7 +81,7 @@ struct cert_run {
 
 	/* What is verified. */
 	char driver[64], address[CERT_PATH], params[CERT_PATH], class[16];
-	json_t *note;
+	char verify[96]; /* the policy of that name */
 
 	/* Where. */
 	bool own, virtual;
@@ -116,8 +116,13 @@ struct cert_kind {
 #define CERT_NEEDS_OWN	  0x02 /* the manager is ours */
 #define CERT_NEEDS_LAB	  0x04
 #define CERT_NEEDS_INPROC 0x08
-extern const struct cert_kind cert_host_kinds[], cert_pnp_kinds[];
-extern const unsigned int cert_host_kind_count, cert_pnp_kind_count;
+#define CERT_NEEDS_DEVICE 0x10 /* one that is more than its driver */
+extern const struct cert_kind cert_host_kinds[], cert_pnp_kinds[], cert_power_kinds[],
+	cert_inject_kinds[];
+extern const unsigned int cert_host_kind_count, cert_pnp_kind_count, cert_power_kind_count,
+	cert_inject_kind_count;
+/** cert_blame - has the driver's host died of its own fault since the last time? */
+void cert_blame(struct cert_run *run);
 /** cert_placement - all steps of the placement that run->place says. */
 void cert_placement(struct cert_run *run);
 /** cert_random - from @low to @high, of this step. */
@@ -136,6 +141,14 @@ bool cert_manager_start(struct cert_run *run);
 void cert_manager_stop(struct cert_run *run, int signal);
 /** cert_attach - attach the device, learn its units. Return: false after cert_fail(). */
 bool cert_attach(struct cert_run *run);
+/** cert_try - attach the device, which may be refused. Return: whether it was not. */
+bool cert_try(struct cert_run *run);
+/** cert_detach - nobody has it open: forget it. Return: false after cert_fail(). */
+bool cert_detach(struct cert_run *run);
+/** cert_restart_later - ask for a restart, without waiting for it. */
+void cert_restart_later(struct cert_run *run);
+/** cert_reap - wait for a process of ours. */
+void cert_reap(pid_t pid);
 /** cert_info - what the manager says about the device, or NULL. */
 json_t *cert_info(struct cert_run *run);
 /** cert_host_pid - of the host, 0 while there is none. @generation: may be NULL. */
@@ -180,6 +193,8 @@ void cert_crew_end(struct cert_run *run, bool in_order);
 void cert_crew_look(struct cert_run *run);
 /** cert_probe - ask a client of a moment what @unit is. Return: NULL after cert_fail(). */
 json_t *cert_probe(struct cert_run *run, unsigned int unit);
+/** cert_probe_hard - the same of all units, where much may fail, but nobody dies or hangs. */
+void cert_probe_hard(struct cert_run *run);
 /** cert_unit - the target of that unit, as au_open() takes it. */
 void cert_unit(const struct cert_run *run, unsigned int unit, char *buf, size_t size);
 

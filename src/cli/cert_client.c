@@ -17,7 +17,9 @@
 #define CLIENT_OPEN_MS	 10000
 #define CLIENT_REOPEN_MS 500   /* one attempt to open what was gone */
 #define CLIENT_LOST_MS	 20000 /* a request that does not come back within this never will */
-#define CLIENT_BACK_MS	 2000  /* for a device that comes back under an open handle */
+#define CLIENT_HARD	 100u  /* attempts where much fails */
+#define CLIENT_HARD_MS	 10000 /* and how long it may take, three times that in all */
+#define CLIENT_MOMENT_MS 150
 
 uint64_t cert_now_ms(void)
 {
@@ -48,6 +50,22 @@ void cert_wrong(struct cert_client *c, uint64_t *counter, const char *fmt, ...)
 }
 
 /* ------------------------------------------------------------------- requests */
+
+/* Without memory, or a device, much may fail. */
+static void client_error(struct cert_client *c, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+static void client_error(struct cert_client *c, const char *fmt, ...)
+{
+	char text[sizeof(c->why)];
+	va_list ap;
+
+	if (c->options.hard)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	cert_wrong(c, &c->errors, "%s", text);
+}
 
 /* What a request may end with that was cancelled, had a time limit, or lost its device. */
 static bool client_excused(struct cert_client *c, const struct cert_job *job)
@@ -86,8 +104,8 @@ static void client_done(struct au_io *io)
 	if (io->status == 0)
 		c->completed++;
 	else if (!client_excused(c, job))
-		cert_wrong(c, &c->errors, "operation %u at %llu of %u bytes: %s", io->op,
-			   (unsigned long long)io->arg[0], io->length, strerror(-io->status));
+		client_error(c, "operation %u at %llu of %u bytes: %s", io->op,
+			     (unsigned long long)io->arg[0], io->length, strerror(-io->status));
 	c->class->done(c, job);
 }
 
@@ -120,8 +138,7 @@ static void client_submit(struct cert_client *c)
 		if (rc == -ENODEV)
 			c->gone = true;
 		else if (rc != -EAGAIN)
-			cert_wrong(c, &c->errors, "operation %u is refused: %s", job->io.op,
-				   au_errmsg());
+			client_error(c, "operation %u is refused: %s", job->io.op, au_errmsg());
 		c->class->done(c, job);
 		break;
 	}
@@ -138,7 +155,7 @@ static void client_cancel(struct cert_client *c)
 		job->cancel = true;
 		rc = au_cancel(c->handle, &job->io);
 		if (rc && rc != -ESRCH && rc != -ENODEV)
-			cert_wrong(c, &c->errors, "a request cannot be cancelled: %s", au_errmsg());
+			client_error(c, "a request cannot be cancelled: %s", au_errmsg());
 	}
 }
 
@@ -153,7 +170,7 @@ static void client_events(struct cert_client *c)
 			c->gone = true;
 			c->gones++;
 			if (!c->gone_ok)
-				cert_wrong(c, &c->errors, "the device is gone: %s", au_errmsg());
+				client_error(c, "the device is gone: %s", au_errmsg());
 		}
 		if (c->class->event)
 			c->class->event(c, &event);
@@ -246,8 +263,8 @@ static int client_open(struct cert_client *c, unsigned int timeout_ms)
 		if (strcmp(classes[i]->name, au_unit_class(c->handle)) == 0)
 			c->class = classes[i];
 	if (!c->class) {
-		cert_wrong(c, &c->errors, "class %s: it is not known how to verify one",
-			   au_unit_class(c->handle));
+		client_error(c, "class %s: it is not known how to verify one",
+			     au_unit_class(c->handle));
 		return -EOPNOTSUPP;
 	}
 	/* Every other client has its data in the pool itself, the others' are copied. */
@@ -255,8 +272,7 @@ static int client_open(struct cert_client *c, unsigned int timeout_ms)
 	if (place && size >= (size_t)CERT_DEPTH * CERT_BUFFER)
 		c->data = place;
 	else if (place)
-		cert_wrong(c, &c->errors, "its buffers are %zu bytes, less than was asked for",
-			   size);
+		client_error(c, "its buffers are %zu bytes, less than was asked for", size);
 	c->opens++;
 	c->gone = false;
 	c->depth = CERT_DEPTH;
@@ -297,7 +313,7 @@ static bool client_settle(struct cert_client *c)
 		}
 	}
 	if (c->flying)
-		cert_wrong(c, &c->errors, "%u requests never came back", c->flying);
+		client_error(c, "%u requests never came back", c->flying);
 	return c->flying == 0;
 }
 
@@ -340,7 +356,7 @@ static void client_loop(struct cert_client *c, char *memory)
 			c->gone = true;
 			c->gones++;
 			if (!c->gone_ok)
-				cert_wrong(c, &c->errors, "the unit is lost: %s", au_errmsg());
+				client_error(c, "the unit is lost: %s", au_errmsg());
 		}
 		client_events(c);
 		if (c->cancel_percent)
@@ -355,6 +371,39 @@ static void client_loop(struct cert_client *c, char *memory)
 			said = cert_now_ms();
 		}
 	}
+}
+
+/*
+ * Open it as often as it takes, use it for a moment, and close it: every attempt gets further where
+ * memory is short, and none does where the device goes at the same place each time.
+ */
+static int client_hard(struct cert_client *c, char *memory)
+{
+	uint64_t end = cert_now_ms() + CLIENT_HARD_MS;
+
+	alarm(3 * CLIENT_HARD_MS / 1000);
+	for (unsigned int i = 0; i < CLIENT_HARD && cert_now_ms() < end; i++) {
+		uint64_t moment = cert_now_ms() + CLIENT_MOMENT_MS;
+		int rc;
+
+		if (!c->wrong)
+			c->why[0] = 0;
+		rc = client_open(c, CLIENT_REOPEN_MS);
+		while (!rc && !c->gone && cert_now_ms() < moment) {
+			client_submit(c);
+			if (au_poll(c->handle, 0, 5) < 0)
+				c->gone = true;
+			client_events(c);
+		}
+		if (c->handle && c->class)
+			client_settle(c);
+		client_close(c, memory);
+		if (!rc && !c->gone && c->completed)
+			break;
+	}
+	c->state = "ended";
+	client_say(c);
+	return c->wrong || c->twice ? CLI_FAILED : CLI_OK;
 }
 
 static int client_probe(struct cert_client *c)
@@ -392,9 +441,11 @@ int cert_client_run(const struct cert_options *options, bool probe)
 		c->jobs[i].client = c;
 		c->jobs[i].index = i;
 	}
+	if (options->hard)
+		return client_hard(c, memory);
 	rc = client_open(c, CLIENT_OPEN_MS);
 	if (!c->handle)
-		cert_wrong(c, &c->errors, "%s", au_errmsg());
+		client_error(c, "%s", au_errmsg());
 	if (probe && c->handle)
 		return client_probe(c);
 	if (probe) {

@@ -63,13 +63,14 @@ struct cert_class {
  * @part, @parts: its share of a disk.
  * @no_data: what is read is not looked at.
  * @control: it asks for nothing that others would miss: no data of a serial line.
+ * @hard: memory is short, or the device goes: whatever fails is no fault, but wrong data are.
  * @op: of raw requests.
  */
 struct cert_options {
 	const char *target;
 	uint64_t seed;
 	unsigned int part, parts;
-	bool no_data, control;
+	bool no_data, control, hard;
 	uint16_t op;
 };
 

@@ -17,15 +17,15 @@ void cert_unit(const struct cert_run *run, unsigned int unit, char *buf, size_t 
 	if (run->place == CERT_PROCESS)
 		snprintf(buf, size, "%s", run->units[unit]);
 	else
-		snprintf(buf, size, "inproc:%s%s%s%s,unit=%u%s", run->driver,
+		snprintf(buf, size, "inproc:%s%s%s%s,unit=%u%s,verify=%s", run->driver,
 			 run->virtual ? "" : ",address=", run->virtual ? "" : run->address,
-			 run->params, unit, run->place == CERT_APP ? ",poll=app" : "");
+			 run->params, unit, run->place == CERT_APP ? ",poll=app" : "", run->verify);
 }
 
 /* ------------------------------------------------------------------- processes */
 
 static void crew_exec(struct cert_run *run, unsigned int unit, unsigned int part, bool control,
-		      bool probe)
+		      const char *how)
 {
 	char program[CERT_PATH], target[2 * CERT_PATH], parts[32], seed[32], op[16];
 	char *argv[16] = { program, "verify", "--client", parts, "--seed", seed, "--op", op };
@@ -42,15 +42,15 @@ static void crew_exec(struct cert_run *run, unsigned int unit, unsigned int part
 		argv[n++] = "--no-data";
 	if (control)
 		argv[n++] = "--control";
-	if (probe)
-		argv[n++] = "--probe";
+	if (how)
+		argv[n++] = (char *)(uintptr_t)how;
 	argv[n++] = target;
 	execv(program, argv);
 	_exit(127);
 }
 
 static pid_t crew_spawn(struct cert_run *run, unsigned int unit, unsigned int part, bool control,
-			bool probe, int fds[2])
+			const char *how, int fds[2])
 {
 	int in[2], out[2];
 	pid_t pid;
@@ -66,7 +66,7 @@ static pid_t crew_spawn(struct cert_run *run, unsigned int unit, unsigned int pa
 	if (pid == 0) {
 		dup2(in[0], STDIN_FILENO);
 		dup2(out[1], STDOUT_FILENO);
-		crew_exec(run, unit, part, control, probe);
+		crew_exec(run, unit, part, control, how);
 	}
 	close(in[0]);
 	close(out[1]);
@@ -79,34 +79,71 @@ static pid_t crew_spawn(struct cert_run *run, unsigned int unit, unsigned int pa
 	return pid;
 }
 
-json_t *cert_probe(struct cert_run *run, unsigned int unit)
+/* One that is asked, and ends. Return: what it says, NULL for nothing; @status: how it ended. */
+static json_t *crew_ask(struct cert_run *run, unsigned int unit, const char *how, int *status)
 {
 	char text[4096] = "";
 	size_t used = 0;
 	ssize_t n;
-	json_t *found;
 	int fds[2];
-	pid_t pid = crew_spawn(run, unit, 0, false, true, fds);
+	pid_t pid = crew_spawn(run, unit, 0, false, how, fds);
 
 	if (pid < 0) {
 		cert_fail(run, "start", "no client can be started: %s", strerror(errno));
+		*status = 0;
 		return NULL;
 	}
 	while ((n = read(fds[1], text + used, sizeof(text) - 1 - used)) > 0)
 		used += (size_t)n;
 	close(fds[0]);
 	close(fds[1]);
-	waitpid(pid, NULL, 0);
-	found = json_loads(text, 0, NULL);
+	waitpid(pid, status, 0);
+	return json_loads(text, 0, NULL);
+}
+
+static void crew_died(struct cert_run *run, int status, const char *when)
+{
+	if (WIFSIGNALED(status))
+		cert_fail(run, "crash", "a client%s died of signal %d (%s)%s",
+			  run->place == CERT_PROCESS ? "" : ", which runs the driver,",
+			  WTERMSIG(status), strsignal(WTERMSIG(status)), when);
+}
+
+json_t *cert_probe(struct cert_run *run, unsigned int unit)
+{
+	int status;
+	json_t *found = crew_ask(run, unit, "--probe", &status);
+
+	crew_died(run, status, "");
 	if (!found || json_object_get(found, "error")) {
 		const char *why = json_string_value(json_object_get(found, "error"));
 
 		cert_fail(run, "start", "the driver cannot be used (%s): %s",
-			  cert_place_name(run->place), why ? why : "see the log");
+			  cert_place_name(run->place), why ? why : "it died");
 		json_decref(found);
 		return NULL;
 	}
 	return found;
+}
+
+void cert_probe_hard(struct cert_run *run)
+{
+	unsigned int units = run->place == CERT_PROCESS ? run->unit_count : 1;
+
+	for (unsigned int i = 0; i < units; i++) {
+		int status;
+		json_t *said = crew_ask(run, i, "--hard", &status);
+
+		/* It gives up after a while, and ends by SIGALRM when it cannot even do that. */
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+			cert_fail(run, "hang", "a client of %s does not come back", run->units[i]);
+		else
+			crew_died(run, status, "");
+		if (json_integer_value(json_object_get(said, "wrong")))
+			cert_fail(run, "wrong-data", "a client of %s: %s", run->units[i],
+				  json_string_value(json_object_get(said, "why")));
+		json_decref(said);
+	}
 }
 
 struct cert_member *cert_join(struct cert_run *run, unsigned int unit, unsigned int part,
@@ -121,7 +158,7 @@ struct cert_member *cert_join(struct cert_run *run, unsigned int unit, unsigned 
 	if (!m)
 		return NULL;
 	*m = (struct cert_member){ .unit = unit, .part = part, .control = control };
-	m->pid = crew_spawn(run, unit, part, control, false, fds);
+	m->pid = crew_spawn(run, unit, part, control, NULL, fds);
 	if (m->pid < 0) {
 		m->pid = 0;
 		cert_fail(run, "start", "no client can be started: %s", strerror(errno));
@@ -278,11 +315,8 @@ static void crew_look(struct cert_run *run, struct cert_member *m)
 static void crew_ended(struct cert_run *run, struct cert_member *m)
 {
 	waitpid(m->pid, &m->status, 0);
-	if (WIFSIGNALED(m->status))
-		cert_fail(run, "crash", "a client%s died of signal %d (%s)",
-			  run->place == CERT_PROCESS ? "" : ", which runs the driver,",
-			  WTERMSIG(m->status), strsignal(WTERMSIG(m->status)));
-	else
+	crew_died(run, m->status, "");
+	if (!WIFSIGNALED(m->status))
 		cert_fail(run, "error-seen", "a client ended: %s", crew_why(m));
 	crew_forget(m);
 }
@@ -396,9 +430,7 @@ void cert_leave(struct cert_run *run, struct cert_member *m)
 	waitpid(m->pid, &m->status, 0);
 	if (m->said)
 		crew_look(run, m);
-	if (WIFSIGNALED(m->status))
-		cert_fail(run, "crash", "a client died of signal %d (%s) as it closed",
-			  WTERMSIG(m->status), strsignal(WTERMSIG(m->status)));
+	crew_died(run, m->status, " as it closed");
 	crew_forget(m);
 }
 

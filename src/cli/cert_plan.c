@@ -46,7 +46,8 @@ static bool plan_applies(const struct cert_run *run, const struct cert_kind *kin
 	if ((kind->needs & CERT_NEEDS_HOST && !process) ||
 	    (kind->needs & CERT_NEEDS_INPROC && process) ||
 	    (kind->needs & CERT_NEEDS_OWN && !run->own && process) ||
-	    (kind->needs & CERT_NEEDS_LAB && !run->lab[0]))
+	    (kind->needs & CERT_NEEDS_LAB && !run->lab[0]) ||
+	    (kind->needs & CERT_NEEDS_DEVICE && run->virtual))
 		return false;
 	for (const char *at = run->only; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
 		if (strncmp(at, kind->name, length) == 0 && (!at[length] || at[length] == ','))
@@ -54,27 +55,41 @@ static bool plan_applies(const struct cert_run *run, const struct cert_kind *kin
 	return !run->only;
 }
 
+static const struct cert_kind *plan_kind(unsigned int index)
+{
+	const struct {
+		const struct cert_kind *kinds;
+		unsigned int count;
+	} groups[] = { { cert_host_kinds, cert_host_kind_count },
+		       { cert_pnp_kinds, cert_pnp_kind_count },
+		       { cert_power_kinds, cert_power_kind_count },
+		       { cert_inject_kinds, cert_inject_kind_count } };
+
+	for (unsigned int i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		if (index < groups[i].count)
+			return &groups[i].kinds[index];
+		index -= groups[i].count;
+	}
+	return NULL;
+}
+
 static unsigned int plan_kinds(const struct cert_run *run, const struct cert_kind **kinds)
 {
+	const struct cert_kind *kind;
 	unsigned int count = 0;
 
-	for (unsigned int i = 0; i < cert_host_kind_count + cert_pnp_kind_count; i++) {
-		const struct cert_kind *kind = i < cert_host_kind_count
-						       ? &cert_host_kinds[i]
-						       : &cert_pnp_kinds[i - cert_host_kind_count];
-
+	for (unsigned int i = 0; (kind = plan_kind(i)); i++)
 		if (count < PLAN_KINDS && plan_applies(run, kind))
 			kinds[count++] = kind;
-	}
 	return count;
 }
 
 void cert_list(void)
 {
-	for (unsigned int i = 0; i < cert_host_kind_count; i++)
-		printf("%s\n", cert_host_kinds[i].name);
-	for (unsigned int i = 0; i < cert_pnp_kind_count; i++)
-		printf("%s\n", cert_pnp_kinds[i].name);
+	const struct cert_kind *kind;
+
+	for (unsigned int i = 0; (kind = plan_kind(i)); i++)
+		printf("%s\n", kind->name);
 }
 
 /* The order of a round. */
@@ -96,11 +111,9 @@ static void plan_shuffle(const struct cert_run *run, unsigned int round,
 
 /* ------------------------------------------------------------------------ a step */
 
-static void plan_deaths(struct cert_run *run, const struct cert_step *step)
+static void plan_blame_for(struct cert_run *run, json_t *info)
 {
-	json_t *info = cert_info(run), *deaths = json_object_get(info, "deaths");
-	const char *state = json_string_value(json_object_get(info, "state"));
-	json_t *host = json_object_get(info, "host");
+	json_t *deaths = json_object_get(info, "deaths");
 
 	for (unsigned int i = 0; i < sizeof(plan_blame) / sizeof(plan_blame[0]); i++) {
 		const char *name = plan_blame[i], *text = "";
@@ -108,7 +121,7 @@ static void plan_deaths(struct cert_run *run, const struct cert_step *step)
 		json_int_t now = json_integer_value(json_object_get(deaths, name));
 		json_t *crash;
 
-		if (now <= before || (step->deaths && strstr(step->deaths, name)))
+		if (now <= before)
 			continue;
 		crash = cert_call(run, "GET", "/crash", NULL);
 		if (crash && json_object_get(crash, "text"))
@@ -122,6 +135,24 @@ static void plan_deaths(struct cert_run *run, const struct cert_step *step)
 		json_decref(run->deaths);
 		run->deaths = json_incref(deaths);
 	}
+}
+
+void cert_blame(struct cert_run *run)
+{
+	json_t *info = cert_info(run);
+
+	plan_blame_for(run, info);
+	json_decref(info);
+}
+
+/* How is the device after a step? */
+static void plan_look(struct cert_run *run)
+{
+	json_t *info = cert_info(run), *host = json_object_get(info, "host");
+	const char *state = json_string_value(json_object_get(info, "state"));
+	long long overdue = json_integer_value(json_object_get(host, "overdue_ms"));
+
+	plan_blame_for(run, info);
 	if (!info)
 		cert_fail(run, "state", "the manager does not say how the device is");
 	else if (!state || strcmp(state, "running") != 0)
@@ -130,10 +161,9 @@ static void plan_deaths(struct cert_run *run, const struct cert_step *step)
 			  json_string_value(json_object_get(info, "reason")));
 	else if (json_is_false(json_object_get(host, "lane_answers")))
 		cert_fail(run, "hang", "the driver's lane does not answer");
-	else if (json_integer_value(json_object_get(host, "overdue_ms")) > 0)
+	else if (overdue > 0)
 		cert_fail(run, "overdue",
-			  "the driver holds a request that was cancelled %lld ms ago",
-			  (long long)json_integer_value(json_object_get(host, "overdue_ms")));
+			  "the driver holds a request that was cancelled %lld ms ago", overdue);
 	json_decref(info);
 }
 
@@ -141,6 +171,7 @@ static void plan_deaths(struct cert_run *run, const struct cert_step *step)
 static void plan_mend(struct cert_run *run)
 {
 	cert_crew_end(run, false);
+	snprintf(run->verify, sizeof(run->verify), "rules");
 	if (run->place == CERT_PROCESS && run->own) {
 		json_decref(cert_call(run, "DELETE", "?force=1", NULL));
 		if (cert_info(run) || !cert_attach(run)) {
@@ -171,7 +202,7 @@ static void plan_step(struct cert_run *run, const struct cert_kind *kind, unsign
 		cert_quiet(run);
 	cert_tell(run, NULL, "gone", 0);
 	if (run->place == CERT_PROCESS)
-		plan_deaths(run, &step);
+		plan_look(run);
 	cert_crew_look(run);
 	cert_log_look(run);
 	step.took_s = cert_seconds() - start;
@@ -219,15 +250,17 @@ static bool plan_probe(struct cert_run *run)
 static bool plan_begin(struct cert_run *run)
 {
 	run->broken = false;
+	snprintf(run->verify, sizeof(run->verify), "rules");
 	if (run->place == CERT_PROCESS && run->own && !cert_attach(run))
 		return false;
 	if (run->place != CERT_PROCESS)
 		snprintf(run->units[0], sizeof(run->units[0]), "%s", run->driver);
 	if (!plan_probe(run) || !cert_crew_begin(run) || !cert_progress(run))
 		return false;
-	if (run->place == CERT_PROCESS) {
+	if (run->place == CERT_PROCESS && !run->own) {
 		json_t *info = cert_info(run);
 
+		/* What it has died of before is nobody's business here. */
 		json_decref(run->deaths);
 		run->deaths = json_incref(json_object_get(info, "deaths"));
 		json_decref(info);
@@ -260,14 +293,8 @@ static void plan_end(struct cert_run *run)
 				  "%lld channels",
 				  (long long)clients, (long long)channels);
 		json_decref(info);
-		if (run->own) {
-			json_t *answer = cert_call(run, "DELETE", NULL, NULL);
-
-			if (!answer)
-				cert_fail(run, "state",
-					  "nobody uses it, and it cannot be detached");
-			json_decref(answer);
-		}
+		if (run->own)
+			cert_detach(run);
 	}
 	cert_log_look(run);
 }

@@ -157,31 +157,88 @@ static void world_units(struct cert_run *run, const json_t *info)
 		 json_string_value(json_object_get(info, "class")));
 }
 
-bool cert_attach(struct cert_run *run)
+static bool world_attach(struct cert_run *run, char *why, size_t why_size)
 {
-	char params[CERT_PATH], why[CONTROL_WHY] = "", *save = NULL;
+	char params[CERT_PATH], *save = NULL;
 	json_t *list = json_array(), *info;
 
 	snprintf(params, sizeof(params), "%s", run->params);
 	for (char *p = strtok_r(params, ",", &save); p; p = strtok_r(NULL, ",", &save))
 		json_array_append_new(list, json_string(p));
+	snprintf(run->device, sizeof(run->device), "unit");
 	info = control_ask("POST", "/v1/devices",
-			   json_pack("{s:s s:s s:s s:o s:{s:s}}", "name", "unit", "driver",
+			   json_pack("{s:s s:s s:s s:o s:{s:s}}", "name", run->device, "driver",
 				     run->driver, "address",
 				     run->virtual ? "virtual" : run->address, "params", list,
-				     "policy", "verify", "yes"),
-			   why, sizeof(why));
-	if (!info) {
-		cert_fail(run, "start", "it cannot be attached: %s", why);
-		return false;
-	}
-	snprintf(run->device, sizeof(run->device), "unit");
-	world_units(run, info);
+				     "policy", "verify", run->verify),
+			   why, why_size);
+	if (info)
+		world_units(run, info);
 	json_decref(info);
-	if (run->unit_count)
+	json_decref(run->deaths);
+	run->deaths = NULL;
+	return info != NULL;
+}
+
+bool cert_try(struct cert_run *run)
+{
+	char why[CONTROL_WHY];
+
+	return world_attach(run, why, sizeof(why));
+}
+
+bool cert_attach(struct cert_run *run)
+{
+	char why[CONTROL_WHY] = "";
+
+	if (!world_attach(run, why, sizeof(why)))
+		cert_fail(run, "start", "it cannot be attached: %s", why);
+	else if (!run->unit_count)
+		cert_fail(run, "start", "it has no units");
+	else
 		return true;
-	cert_fail(run, "start", "it has no units");
 	return false;
+}
+
+/* What clients had is given back a moment after they have closed it. */
+bool cert_detach(struct cert_run *run)
+{
+	char why[CONTROL_WHY] = "", *path = control_path("/v1/devices/", run->device, NULL);
+	double end = cert_seconds() + CERT_WAIT / 3e3;
+	json_t *answer = NULL;
+
+	while (path && !answer && cert_seconds() < end) {
+		answer = control_ask("DELETE", path, NULL, why, sizeof(why));
+		if (!answer)
+			usleep(10000);
+	}
+	free(path);
+	json_decref(answer);
+	if (!answer)
+		cert_fail(run, "leak", "all have closed it, and it cannot be detached: %s", why);
+	return answer != NULL;
+}
+
+void cert_reap(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* The answer comes when it is there again, which may be later than whoever asks can wait for. */
+void cert_restart_later(struct cert_run *run)
+{
+	char program[CERT_PATH];
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	cert_program_path("auriga", program, sizeof(program));
+	if (fork() == 0) {
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		execl(program, program, "restart", run->device, (char *)NULL);
+		_exit(127);
+	}
+	close(null);
 }
 
 /* ------------------------------------------------------------------------- lab */

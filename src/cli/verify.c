@@ -30,6 +30,7 @@ enum {
 	OPT_LIST,
 	OPT_CLIENT,
 	OPT_CONTROL,
+	OPT_HARD,
 	OPT_PROBE
 };
 
@@ -53,6 +54,7 @@ static const struct option verify_options[] = {
 	/* What it starts its clients with. */
 	{ "client", required_argument, NULL, OPT_CLIENT },
 	{ "control", no_argument, NULL, OPT_CONTROL },
+	{ "hard", no_argument, NULL, OPT_HARD },
 	{ "probe", no_argument, NULL, OPT_PROBE },
 	{ NULL, 0, NULL, 0 },
 };
@@ -169,6 +171,8 @@ static bool verify_option(int opt, struct cert_run *run, struct cert_options *cl
 		return verify_client(optarg, client);
 	case OPT_CONTROL:
 		return client->control = true;
+	case OPT_HARD:
+		return client->hard = true;
 	case OPT_PROBE:
 		return *probe = true;
 	default:
