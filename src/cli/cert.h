@@ -145,8 +145,8 @@ bool cert_attach(struct cert_run *run);
 bool cert_try(struct cert_run *run);
 /** cert_detach - nobody has it open: forget it. Return: false after cert_fail(). */
 bool cert_detach(struct cert_run *run);
-/** cert_restart_later - ask for a restart, without waiting for it. */
-void cert_restart_later(struct cert_run *run);
+/** cert_restart_later - ask for a restart, without waiting for it. Return: who asks: cert_reap(). */
+pid_t cert_restart_later(struct cert_run *run);
 /** cert_reap - wait for a process of ours. */
 void cert_reap(pid_t pid);
 /** cert_info - what the manager says about the device, or NULL. */

@@ -13,13 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLIENT_SAY_MS	 40
-#define CLIENT_OPEN_MS	 10000
-#define CLIENT_REOPEN_MS 500   /* one attempt to open what was gone */
-#define CLIENT_LOST_MS	 20000 /* a request that does not come back within this never will */
-#define CLIENT_HARD	 100u  /* attempts where much fails */
-#define CLIENT_HARD_MS	 10000 /* and how long it may take, three times that in all */
-#define CLIENT_MOMENT_MS 150
+#define CLIENT_EVENT_BACK 5 /* AU_EVENT_BACK */
+#define CLIENT_SAY_MS	  40
+#define CLIENT_OPEN_MS	  10000
+#define CLIENT_REOPEN_MS  500	/* one attempt to open what was gone */
+#define CLIENT_LOST_MS	  20000 /* a request that does not come back within this never will */
+#define CLIENT_HARD	  100u	/* attempts where much fails */
+#define CLIENT_HARD_MS	  10000 /* and how long it may take, three times that in all */
+#define CLIENT_MOMENT_MS  150
 
 uint64_t cert_now_ms(void)
 {
@@ -166,6 +167,8 @@ static void client_events(struct cert_client *c)
 	while (au_event_next(c->handle, &event) > 0) {
 		c->downs += event.kind == AU_EVENT_DOWN;
 		c->restarts += event.kind == AU_EVENT_RESTARTED;
+		if (event.kind == CLIENT_EVENT_BACK)
+			c->gone = false;
 		if (event.kind == AU_EVENT_GONE) {
 			c->gone = true;
 			c->gones++;
@@ -182,6 +185,8 @@ static void client_events(struct cert_client *c)
 static void client_say(struct cert_client *c)
 {
 	uint64_t since = c->flying ? cert_now_ms() - c->last_ms : 0;
+	char line[2048];
+	size_t n;
 	json_t *o = json_pack(
 		"{s:s s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:i s:b}", "state",
 		c->state, "completed", (json_int_t)c->completed, "progress",
@@ -196,12 +201,23 @@ static void client_say(struct cert_client *c)
 
 	if (c->why[0])
 		json_object_set_new(o, "why", json_string_nocheck(c->why));
-	json_dumpf(o, stdout, JSON_COMPACT);
-	putchar('\n');
-	/* Whoever listened has gone. */
-	if (fflush(stdout) != 0)
-		_exit(CLI_FAILED);
+	/* A line is shorter than what a pipe takes as a whole; one for which there is no room is
+	 * followed by others. */
+	n = json_dumpb(o, line, sizeof(line) - 1, JSON_COMPACT);
 	json_decref(o);
+	if (n >= sizeof(line))
+		return;
+	line[n++] = '\n';
+	if (write(STDOUT_FILENO, line, n) < 0 && errno != EAGAIN)
+		_exit(CLI_FAILED); /* whoever listened has gone */
+}
+
+static void client_say_now_and_then(struct cert_client *c, uint64_t *said)
+{
+	if (cert_now_ms() - *said < CLIENT_SAY_MS)
+		return;
+	*said = cert_now_ms();
+	client_say(c);
 }
 
 static void client_told(struct cert_client *c, const char *word, unsigned int value)
@@ -307,38 +323,58 @@ static bool client_settle(struct cert_client *c)
 				c->jobs[i].cancel = true;
 				au_cancel(c->handle, &c->jobs[i].io);
 			}
-		if (cert_now_ms() - say >= CLIENT_SAY_MS) {
-			client_say(c);
-			say = cert_now_ms();
-		}
+		client_say_now_and_then(c, &say);
 	}
 	if (c->flying)
 		client_error(c, "%u requests never came back", c->flying);
 	return c->flying == 0;
 }
 
+/* A handle by name lives on: either there is a device again, or there will be none. */
+static void client_outlive(struct cert_client *c)
+{
+	uint64_t said = 0;
+	int rc = -ENODEV;
+
+	while (!c->ending && rc) {
+		client_listen(c);
+		if (au_poll(c->handle, 0, 10) < 0)
+			return;
+		client_events(c);
+		client_say_now_and_then(c, &said);
+		if (c->gone)
+			continue;
+		/* It may be another one, and go again at once. */
+		rc = c->class->begin(c);
+		if (rc && rc != -ENODEV)
+			return;
+		c->gone = rc != 0;
+	}
+}
+
 /* The device is gone: all that is outstanding ends with that, and then it may come back. */
 static void client_await(struct cert_client *c, char *memory)
 {
-	uint64_t say = 0;
+	uint64_t said = 0;
 	int rc = -ENODEV;
 
 	c->state = "gone";
 	client_settle(c);
+	if (strncmp(c->options.target, "inproc:", 7) != 0)
+		client_outlive(c);
+	if (!c->gone)
+		return;
 	client_close(c, memory);
 	while (!c->ending && rc) {
 		client_listen(c);
 		rc = client_open(c, CLIENT_REOPEN_MS);
 		if (rc && c->handle)
 			client_close(c, memory);
-		if (rc && cert_now_ms() - say >= CLIENT_SAY_MS) {
-			client_say(c);
-			say = cert_now_ms();
-		}
-		if (rc)
-			usleep(20000);
+		if (!rc)
+			break;
+		client_say_now_and_then(c, &said);
+		usleep(20000);
 	}
-	c->state = c->handle ? "running" : "closed";
 }
 
 static void client_loop(struct cert_client *c, char *memory)
@@ -366,10 +402,7 @@ static void client_loop(struct cert_client *c, char *memory)
 		else if (c->paused && !c->quiet && client_settle(c))
 			c->quiet = !c->class->quiet || c->class->quiet(c);
 		c->state = c->handle ? (c->quiet ? "quiet" : "running") : "closed";
-		if (cert_now_ms() - said >= CLIENT_SAY_MS) {
-			client_say(c);
-			said = cert_now_ms();
-		}
+		client_say_now_and_then(c, &said);
 	}
 }
 
@@ -431,6 +464,8 @@ int cert_client_run(const struct cert_options *options, bool probe)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGINT, SIG_IGN); /* its parent's to decide */
 	fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
+	if (!probe && !options->hard)
+		fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK);
 	*c = (struct cert_client){ .options = *options,
 				   .state = "opening",
 				   .data = memory,
@@ -466,7 +501,8 @@ int cert_client_run(const struct cert_options *options, bool probe)
 				client_settle(c);
 	}
 	c->state = "ended";
-	client_say(c);
 	au_close(c->handle);
+	fcntl(STDOUT_FILENO, F_SETFL, 0);
+	client_say(c);
 	return c->errors || c->wrong || c->twice || c->missing ? CLI_FAILED : CLI_OK;
 }

@@ -138,6 +138,7 @@ static void step_suspend_kill(struct cert_run *run, struct cert_step *step)
 	pid_t pid = cert_host_pid(run, NULL);
 	bool slept = power_system(run, "suspend");
 	struct cert_member *m = NULL;
+	pid_t asks = -1;
 
 	WHAT("while the system sleeps, %s", what == 0	? "its host is killed"
 					    : what == 1 ? "a client comes"
@@ -148,11 +149,12 @@ static void step_suspend_kill(struct cert_run *run, struct cert_step *step)
 	if (what == 1)
 		m = cert_join(run, 0, CERT_CREW - 1, strcmp(run->class, "serial") == 0);
 	if (what == 2)
-		cert_restart_later(run);
+		asks = cert_restart_later(run);
 	cert_listen(run, cert_choose(step, 0, 200));
-	if (!power_system(run, "resume") || !slept || !cert_progress(run))
-		return;
-	if (m && m->pid)
+	slept &= power_system(run, "resume");
+	if (asks > 0)
+		cert_reap(asks);
+	if (slept && cert_progress(run) && m && m->pid)
 		cert_leave(run, m);
 }
 

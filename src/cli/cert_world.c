@@ -76,7 +76,7 @@ static void world_exec(const struct cert_run *run)
 	dup2(null, STDOUT_FILENO);
 	dup2(log, STDERR_FILENO);
 	execl(program, program, "--foreground", "--runtime-dir", run->dir, "--config", config,
-	      "--idle", "0", "--log-level", "warn", (char *)NULL);
+	      "--idle", "0", "--log-level", "info", (char *)NULL);
 	_exit(127);
 }
 
@@ -182,9 +182,13 @@ static bool world_attach(struct cert_run *run, char *why, size_t why_size)
 
 bool cert_try(struct cert_run *run)
 {
-	char why[CONTROL_WHY];
+	char why[CONTROL_WHY] = "";
 
-	return world_attach(run, why, sizeof(why));
+	if (world_attach(run, why, sizeof(why)))
+		return true;
+	if (strstr(why, "crashed") || strstr(why, "hang") || strstr(why, "in time"))
+		cert_fail(run, "crash", "it is refused, but not as it should be: %s", why);
+	return false;
 }
 
 bool cert_attach(struct cert_run *run)
@@ -226,19 +230,22 @@ void cert_reap(pid_t pid)
 }
 
 /* The answer comes when it is there again, which may be later than whoever asks can wait for. */
-void cert_restart_later(struct cert_run *run)
+pid_t cert_restart_later(struct cert_run *run)
 {
 	char program[CERT_PATH];
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	pid_t pid;
 
 	cert_program_path("auriga", program, sizeof(program));
-	if (fork() == 0) {
+	pid = fork();
+	if (pid == 0) {
 		dup2(null, STDOUT_FILENO);
 		dup2(null, STDERR_FILENO);
 		execl(program, program, "restart", run->device, (char *)NULL);
 		_exit(127);
 	}
 	close(null);
+	return pid;
 }
 
 /* ------------------------------------------------------------------------- lab */

@@ -152,13 +152,12 @@ static int disk_prepare(struct au_device *dev)
 }
 
 AU_DRIVER_NOTE(AU_NAME("t-bad") AU_VERSION("1.0") AU_CLASS("block")
-		       AU_SUMMARY("a disk with a mistake of choice, for tests") AU_MATCH_VIRTUAL
-			       AU_PARAM_UINT("bad", 0, 0, 8, "which mistake") AU_RETAIN(1, 16777216));
+		       AU_SUMMARY("a disk with a mistake of choice, for tests")
+			       AU_MATCH_VIRTUAL AU_PARAM_UINT("bad", 0, 0, 8, "which mistake")
+				       AU_RETAIN(1, 16777216));
 
 AU_DRIVER = {
-	AU_HEAD(struct au_driver),
-	.context_size = sizeof(struct disk),
-	.prepare = disk_prepare,
-	.d0_entry = disk_d0_entry,
+	AU_HEAD(struct au_driver), .context_size = sizeof(struct disk),
+	.prepare = disk_prepare,   .d0_entry = disk_d0_entry,
 	.d0_exit = disk_d0_exit,
 };

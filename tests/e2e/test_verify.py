@@ -19,7 +19,9 @@ TARGETS = {
     "uart16550": ["uart16550", "--machine", MACHINES / "serial.conf"],
     "uart16550-2x": ["uart16550", "--machine", MACHINES / "serial.conf", "--function", "duart"],
     "nvme": ["nvme", "--machine", MACHINES / "nvme.conf"],
+    "virtio-blk": ["virtio-blk", "--machine", MACHINES / "virtio.conf"],
 }
+ALWAYS = {"ram", "serial-loop", "uart16550", "nvme"}
 
 
 def verify(rig, *args, seconds=180, status=0):
@@ -35,16 +37,18 @@ def kinds(report, placement):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("driver", TARGETS)
+@pytest.mark.parametrize("driver", [pytest.param(d, marks=[] if d in ALWAYS else pytest.mark.soak) for d in TARGETS])
 def test_a_driver_of_the_tree_passes(rig, driver):
     report = verify(rig, "--quick", *TARGETS[driver], seconds=280)
     assert report["passed"] and not report["failed"]
     assert [p["placement"] for p in report["placements"]] == ["process", "inproc", "app"]
     assert kinds(report, "process") >= {"io", "restart", "kill", "stop", "manager", "client-kill",
-                                        "cancel", "detach", "unload", "cancel-kill"}
-    assert kinds(report, "inproc") >= {"io", "cancel", "die", "reopen", "freeze"}
+                                        "cancel", "detach", "unload", "cancel-kill", "cycle", "idle",
+                                        "suspend", "alloc", "late", "delay"}
+    assert kinds(report, "inproc") >= {"io", "cancel", "die", "reopen", "freeze", "alloc", "surprise"}
     if "--machine" in TARGETS[driver]:
-        assert all(kinds(report, p) >= {"remove", "eject"} for p in ("process", "inproc", "app"))
+        assert all(kinds(report, p) >= {"remove", "eject", "irqs", "irq-lost", "all-ones"}
+                   for p in ("process", "inproc", "app"))
     assert report["requests"] > 1000
 
 
