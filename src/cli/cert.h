@@ -92,6 +92,7 @@ struct cert_run {
 	bool lab_own;
 	pid_t echoes[CERT_UNITS];
 	long log_at;
+	unsigned int descriptors; /* of the manager, before the first step */
 	json_t *deaths;
 
 	/* Now. */
@@ -145,7 +146,8 @@ bool cert_attach(struct cert_run *run);
 bool cert_try(struct cert_run *run);
 /** cert_detach - nobody has it open: forget it. Return: false after cert_fail(). */
 bool cert_detach(struct cert_run *run);
-/** cert_restart_later - ask for a restart, without waiting for it. Return: who asks: cert_reap(). */
+/** cert_restart_later - ask for a restart, without waiting for it. Return: who asks: cert_reap().
+ */
 pid_t cert_restart_later(struct cert_run *run);
 /** cert_reap - wait for a process of ours. */
 void cert_reap(pid_t pid);

@@ -6,11 +6,14 @@
  */
 #include "cli/cert.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
-#define PLAN_KINDS 64u
+#define PLAN_KINDS   64u
+#define PLAN_REST_MS 200u
+#define PLAN_SPARE   4u /* descriptors of a host that stands by may be there or not */
 
 /* What befalls a host without its driver being to blame. */
 static const char *const plan_blame[] = { "crash", "hang", "exit", "start", "protocol" };
@@ -247,10 +250,35 @@ static bool plan_probe(struct cert_run *run)
 	return ok;
 }
 
+/* Descriptors of our manager; 0 where there is none of ours. */
+static unsigned int plan_descriptors(const struct cert_run *run)
+{
+	unsigned int count = 0;
+	char path[40];
+	DIR *dir;
+
+	if (!run->own || run->place != CERT_PROCESS)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)run->manager);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count;
+}
+
 static bool plan_begin(struct cert_run *run)
 {
 	run->broken = false;
 	snprintf(run->verify, sizeof(run->verify), "rules");
+	/* Once for nothing: what a manager has after its first device it keeps. */
+	if (run->place == CERT_PROCESS && run->own) {
+		if (!cert_attach(run) || !cert_detach(run))
+			return false;
+		usleep(PLAN_REST_MS * 1000);
+		run->descriptors = plan_descriptors(run);
+	}
 	if (run->place == CERT_PROCESS && run->own && !cert_attach(run))
 		return false;
 	if (run->place != CERT_PROCESS)
@@ -266,6 +294,23 @@ static bool plan_begin(struct cert_run *run)
 		json_decref(info);
 	}
 	return true;
+}
+
+/* The manager has what it had before. */
+static void plan_leaks(struct cert_run *run)
+{
+	double end = cert_seconds() + 5;
+	unsigned int now;
+
+	do {
+		usleep(PLAN_REST_MS * 1000);
+		now = plan_descriptors(run);
+	} while (now > run->descriptors + PLAN_SPARE && cert_seconds() < end);
+	if (now > run->descriptors + PLAN_SPARE)
+		cert_fail(run, "leak",
+			  "the manager had %u descriptors before the first step, and "
+			  "has %u after the last",
+			  run->descriptors, now);
 }
 
 /* Nothing is left of those who were there. */
@@ -293,8 +338,8 @@ static void plan_end(struct cert_run *run)
 				  "%lld channels",
 				  (long long)clients, (long long)channels);
 		json_decref(info);
-		if (run->own)
-			cert_detach(run);
+		if (run->own && cert_detach(run))
+			plan_leaks(run);
 	}
 	cert_log_look(run);
 }
