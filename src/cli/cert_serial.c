@@ -96,8 +96,12 @@ static void line_place(struct cert_client *c, struct line *l, bool all)
 			continue;
 		}
 		if (l->synced && l->pending >= LINE_KEY && line_find(l, 0, &at) && at < l->got) {
-			cert_wrong(c, &c->wrong, "byte %llu came a second time, after byte %llu",
-				   (unsigned long long)at, (unsigned long long)l->got);
+			cert_wrong(c, &c->wrong,
+				   "byte %llu came a second time, after byte %llu (%llu were sent, "
+				   "%llu came, %u follow)",
+				   (unsigned long long)at, (unsigned long long)l->got,
+				   (unsigned long long)l->sent, (unsigned long long)l->placed,
+				   l->pending);
 			l->got = at;
 			continue;
 		}
@@ -254,7 +258,8 @@ static bool line_quiet(struct cert_client *c)
 		return true;
 	for (unsigned int i = 0; i < LINE_PATIENT && !c->gone; i++) {
 		uint8_t more[LINE_RECV];
-		int64_t n = l->placed + l->excused < l->sent
+		/* What was cancelled may have been sent all the same: only silence tells. */
+		int64_t n = l->placed < l->sent || i
 				    ? au_serial_recv(c->handle, more, sizeof(more), 1, LINE_QUIET)
 				    : 0;
 

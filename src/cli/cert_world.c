@@ -55,6 +55,8 @@ int cert_program(char *const argv[], char *out, size_t size)
 	close(fds[0]);
 	if (size)
 		out[used] = 0;
+	while (size && used && out[used - 1] == '\n')
+		out[--used] = 0;
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -277,8 +279,9 @@ static void world_is_lab(struct cert_run *run)
 bool cert_lab(struct cert_run *run, const char *verb)
 {
 	char program[CERT_PATH], out[256];
-	char *argv[] = { program,  "--runtime-dir",	    run->lab_dir,  "fault",
-			 run->lab, (char *)(uintptr_t)verb, run->function, NULL };
+	char *argv[] = { program,	"fault",  "--runtime-dir",
+			 run->lab_dir,	run->lab, (char *)(uintptr_t)verb,
+			 run->function, NULL };
 
 	cert_program_path("auriga-lab", program, sizeof(program));
 	if (cert_program(argv, out, sizeof(out)) == 0)
