@@ -9,6 +9,7 @@
 #include "vfu_server.h"
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,6 +57,14 @@ static void noticed(struct lab_timer *t)
 	removed(c);
 }
 
+/* It masters nothing any more. */
+static void silenced(const struct qtest_op *op, uint64_t value)
+{
+	struct change *c = op->owner;
+
+	dma_unmap(c->f, 0, 0, memory_gone, c);
+}
+
 static void remove_func(struct lab_func *f, int fd)
 {
 	struct change *c = lab_xcalloc(1, sizeof(*c));
@@ -77,7 +86,16 @@ static void remove_func(struct lab_func *f, int fd)
 	intx_set_fd(f, -1); /* and nothing is decoded or mastered any more */
 	vfu_leave(f);
 	lab_timer_arm(&c->timer, NOTICE_MS);
-	dma_unmap(f, 0, 0, memory_gone, c);
+	/*
+	 * Memory only after that. QEMU remembers parts of the map: a device that is denied its data
+	 * could still reach its queue, and say there that all went well.
+	 */
+	qtest_submit(&f->lab->qt, &(struct qtest_op){ .cmd = QTEST_WRITE,
+						      .width = 2,
+						      .addr = f->ecam + PCI_COMMAND,
+						      .value = PCI_COMMAND_INTX_DISABLE,
+						      .done = silenced,
+						      .owner = c });
 }
 
 static void was_reset(void *arg, int err)
