@@ -13,14 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLIENT_EVENT_BACK 5 /* AU_EVENT_BACK */
-#define CLIENT_SAY_MS	  40
-#define CLIENT_OPEN_MS	  10000
-#define CLIENT_REOPEN_MS  500	/* one attempt to open what was gone */
-#define CLIENT_LOST_MS	  20000 /* a request that does not come back within this never will */
-#define CLIENT_HARD	  100u	/* attempts where much fails */
-#define CLIENT_HARD_MS	  10000 /* and how long it may take, three times that in all */
-#define CLIENT_MOMENT_MS  150
+#define CLIENT_SAY_MS	 40
+#define CLIENT_OPEN_MS	 10000
+#define CLIENT_REOPEN_MS 500   /* one attempt to open what was gone */
+#define CLIENT_LOST_MS	 20000 /* a request that does not come back within this never will */
+#define CLIENT_HARD	 100u  /* attempts where much fails */
+#define CLIENT_HARD_MS	 10000 /* and how long it may take, three times that in all */
+#define CLIENT_MOMENT_MS 150
 
 uint64_t cert_now_ms(void)
 {
@@ -167,7 +166,7 @@ static void client_events(struct cert_client *c)
 	while (au_event_next(c->handle, &event) > 0) {
 		c->downs += event.kind == AU_EVENT_DOWN;
 		c->restarts += event.kind == AU_EVENT_RESTARTED;
-		if (event.kind == CLIENT_EVENT_BACK)
+		if (event.kind == AU_EVENT_BACK)
 			c->gone = false;
 		if (event.kind == AU_EVENT_GONE) {
 			c->gone = true;
