@@ -374,8 +374,8 @@ void cert_placement(struct cert_run *run)
 		if ((run->last == UINT32_MAX && cert_seconds() >= end) || number >= run->last)
 			break;
 	}
-	edge = (struct cert_step){ .number = number, .failures = edge.failures };
-	json_array_clear(edge.failures);
+	json_decref(edge.failures);
+	edge = (struct cert_step){ .number = number, .failures = json_array() };
 	run->step = &edge;
 	plan_end(run);
 	if (json_array_size(edge.failures)) {

@@ -862,6 +862,8 @@ void auf_presence_start(struct au_device *dev);
 void auf_presence_init(struct au_device *dev);
 /** auf_presence_stop - it goes down. */
 void auf_presence_stop(struct au_device *dev);
+/** auf_presence_gone - look now. Return: it is, and the state machine knows. Lane 0. */
+bool auf_presence_gone(struct au_device *dev);
 /** auf_presence_suspect - a register read all-ones: look at once, but not all the time. */
 void auf_presence_suspect(struct au_device *dev);
 /** auf_regs_free - free all windows. */

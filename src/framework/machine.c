@@ -266,6 +266,9 @@ static void machine_no_way_back(struct au_device *dev, unsigned int state)
 {
 	char why[80];
 
+	/* Pulled out meanwhile: that is nobody's failure. */
+	if (auf_presence_gone(dev))
+		return;
 	snprintf(why, sizeof(why), "it does not come back from D3: %s failed",
 		 machine_states[state].name);
 	auf_power_failed(dev, why);

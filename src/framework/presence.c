@@ -11,13 +11,17 @@
 #define PRESENCE_MS	    1000u
 #define PRESENCE_SUSPECT_MS 100u
 
-static void presence_look(struct au_device *dev)
+static bool presence_look(struct au_device *dev)
 {
 	uint64_t vendor = 0;
 
 	dev->presence.looked_ms = dev->lane->now_ms;
-	if (dev->bus->gone || dev->presence.looking)
-		return;
+	if (dev->bus->gone) {
+		auf_bus_check(dev);
+		return true;
+	}
+	if (dev->presence.looking)
+		return false;
 	dev->presence.looking = true;
 	if (dev->bus->ops->read(dev->bus, AU_BUS_REGION_CONFIG, 0, 2, &vendor) != 0) {
 		auf_bus_check(dev);
@@ -27,6 +31,12 @@ static void presence_look(struct au_device *dev)
 		auf_machine_event(dev, EVENT_SURPRISE);
 	}
 	dev->presence.looking = false;
+	return dev->bus->gone || vendor == 0xffff;
+}
+
+bool auf_presence_gone(struct au_device *dev)
+{
+	return dev->bus && presence_look(dev);
 }
 
 struct presence_sweep {

@@ -67,7 +67,7 @@ def test_half_an_hour(rig, driver):
     (1, "io", "process", "wrong-data"),
     (2, "io", "process", "rule double-completion"),
     (2, "io", "inproc", "rule double-completion"),
-    (3, "cancel", "app", "lost-request"),
+    (3, "cancel", "app", "lost-request no-progress"),
     (4, "cancel", "process", "error-seen"),
     (5, "restart", "process", "crash"),
     (5, "reopen", "inproc", "crash"),
@@ -80,7 +80,8 @@ def test_a_mistake_is_found(rig, bad, only, placement, test):
     good = verify(rig, *args, "t-bad")
     assert good["passed"] and good["steps"] == 1
     report = verify(rig, *args, f"t-bad,bad={bad}", status=1)
-    assert not report["passed"] and test in report["failed_tests"], report
+    assert not report["passed"], report
+    assert any(t in test for t in report["failed_tests"]), report
 
 
 @pytest.mark.usefixtures("drivers_of_tests")
