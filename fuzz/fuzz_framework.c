@@ -29,6 +29,8 @@ struct sender {
 struct held {
 	struct au_request *req;
 	bool cancelable, canceled;
+	bool asked; /* by stop(), and not answered */
+	bool kept;
 };
 
 static struct {
@@ -44,6 +46,9 @@ static struct {
 	uint64_t next_tag;
 	unsigned int depth; /* of callbacks within callbacks */
 	bool up;
+	bool always_on[QUEUES];
+	bool pausing; /* between io_stop() and d0_exit(): what it has it is to let go of */
+	unsigned int references, asks;
 } f;
 
 static void insist(bool holds)
@@ -82,7 +87,8 @@ static void driver_cancel(struct au_request *req)
 	insist(h->cancelable);
 	h->cancelable = false;
 	h->canceled = true;
-	if (byte() & 1) {
+	/* In D3 there is nothing to wait for. */
+	if (!f.up || h->kept || (byte() & 1)) {
 		held_remove((unsigned int)(h - f.held));
 		au_request_complete(req, byte() & 1 ? -AU_ECANCELED : 0, 0);
 	}
@@ -94,6 +100,8 @@ static void driver_act(unsigned int i, unsigned int what)
 	struct held *h = &f.held[i];
 	struct au_request *req = h->req;
 
+	if (h->kept)
+		return; /* until it is resumed */
 	if (what % 6 == 0) {
 		if (!h->cancelable && !h->canceled) {
 			h->cancelable = true;
@@ -112,6 +120,14 @@ static void driver_act(unsigned int i, unsigned int what)
 	}
 	if (what % 6 == 1)
 		return;
+	if (h->asked && (what & 64)) {
+		h->asked = false;
+		h->kept = !(what & 128);
+		if (!h->kept)
+			held_remove(i);
+		insist(au_request_stop_ack(req, what & 128) == 0);
+		return;
+	}
 	held_remove(i);
 	if (what % 6 == 2)
 		au_request_requeue(req);
@@ -129,10 +145,60 @@ static void driver_hold(struct au_request *req)
 		driver_act(f.held_count - 1, byte());
 }
 
+static bool driver_always_on(const struct au_queue *queue)
+{
+	for (unsigned int i = 0; i < QUEUES; i++)
+		if (f.queue[i] == queue)
+			return f.always_on[i];
+	abort();
+}
+
 static void driver_deliver(struct au_queue *queue, struct au_request *req)
 {
-	insist(f.up);
+	insist(f.up || driver_always_on(queue));
 	driver_hold(req);
+}
+
+static void driver_stop(struct au_queue *queue, struct au_request *req, uint32_t why)
+{
+	struct held *h = held_find(req);
+
+	if (why == AU_STOP_POWER) {
+		insist(f.pausing && !h->asked && !h->kept && !driver_always_on(queue));
+		h->asked = true;
+		if (byte() & 1)
+			driver_act((unsigned int)(h - f.held), byte());
+		return;
+	}
+	insist(!h->cancelable);
+	held_remove((unsigned int)(h - f.held));
+	insist(au_request_stop_ack(req, byte() & 1) == 0);
+}
+
+static void driver_resume(struct au_queue *queue, struct au_request *req)
+{
+	struct held *h = held_find(req);
+
+	insist(f.up && h->kept);
+	h->kept = false;
+	if (byte() & 1)
+		driver_act((unsigned int)(h - f.held), byte());
+}
+
+/* It lets go of everything that it was asked about, in time. */
+static void driver_let_go(void)
+{
+	for (unsigned int i = f.held_count; i-- > 0;) {
+		struct held h = f.held[i];
+
+		if (h.kept || driver_always_on(au_request_queue(h.req)))
+			continue;
+		if (h.cancelable)
+			insist(au_request_clear_cancelable(h.req) == 0);
+		held_remove(i);
+		au_request_complete(h.req, 0, 0);
+		i = f.held_count; /* more may have happened */
+	}
 }
 
 static void driver_ready(struct au_queue *queue)
@@ -151,7 +217,13 @@ static int driver_prepare(struct au_device *dev)
 
 	insist(au_unit_add(dev, &unit, &f.unit) == 0);
 	for (unsigned int i = 0; i < QUEUES; i++) {
-		queue.kind = byte() % 3;
+		unsigned int flags = byte();
+
+		queue.kind = flags % 3;
+		f.always_on[i] = (flags & 48) == 48;
+		queue.flags = f.always_on[i] ? AU_QUEUE_ALWAYS_ON : 0;
+		queue.stop = flags & 64 ? driver_stop : NULL;
+		queue.resume = flags & 64 ? driver_resume : NULL;
 		queue.depth = byte() % 4;
 		insist(au_queue_create(f.unit, &queue, &f.queue[i]) == 0);
 		if (i)
@@ -169,7 +241,10 @@ static int driver_d0_entry(struct au_device *dev, enum au_power from)
 /* What it still holds it gives up here. */
 static int driver_d0_exit(struct au_device *dev, enum au_power to)
 {
-	while (f.held_count) {
+	f.pausing = false;
+	for (unsigned int i = 0; to == AU_POWER_D3 && i < f.held_count; i++)
+		insist(f.held[i].kept || driver_always_on(au_request_queue(f.held[i].req)));
+	while (to != AU_POWER_D3 && f.held_count) {
 		struct held h = f.held[f.held_count - 1];
 
 		insist(!h.cancelable);
@@ -180,10 +255,29 @@ static int driver_d0_exit(struct au_device *dev, enum au_power to)
 	return 0;
 }
 
+static int driver_io_start(struct au_device *dev)
+{
+	insist(f.up && !f.pausing);
+	return 0;
+}
+
+static void driver_io_stop(struct au_device *dev)
+{
+	insist(f.up && !f.pausing);
+	f.pausing = true;
+}
+
+static void driver_release(struct au_device *dev)
+{
+	/* Stopped in D3: what was there has ended. */
+	f.held_count = 0;
+	for (; f.references; f.references--)
+		au_device_resume_idle(dev, "fuzz");
+}
+
 static const struct au_driver driver = {
-	AU_HEAD(struct au_driver),
-	.prepare = driver_prepare,
-	.d0_entry = driver_d0_entry,
+	AU_HEAD(struct au_driver), .release = driver_release, .io_start = driver_io_start,
+	.io_stop = driver_io_stop, .prepare = driver_prepare, .d0_entry = driver_d0_entry,
 	.d0_exit = driver_d0_exit,
 };
 
@@ -263,6 +357,12 @@ static void client_close(struct sender *s)
 
 /* --------------------------------------------------------------------- both */
 
+static void power_done(void *context, int result)
+{
+	insist(f.asks-- > 0);
+	insist(result == 0 || result == -AU_EBUSY || result == -AU_ENODEV);
+}
+
 static void step(void)
 {
 	unsigned int what = byte();
@@ -292,6 +392,8 @@ static void step(void)
 			au_queue_set_state(f.queue[slot % QUEUES], byte() % 4);
 		break;
 	case 10:
+		if (f.pausing)
+			driver_let_go();
 		au_fake_advance_ms(slot * slot * 4 + 1);
 		break;
 	case 11:
@@ -307,12 +409,23 @@ static void step(void)
 		break;
 	case 14:
 		auf_device_open_gate(f.dev);
+		if (slot == 7) {
+			f.references++;
+			au_device_stop_idle(f.dev, "fuzz");
+		} else if (slot > 4 && f.references) {
+			f.references--;
+			au_device_resume_idle(f.dev, "fuzz");
+		} else if (slot == 1) {
+			auf_device_set_idle(f.dev, byte() % 64);
+		}
 		break;
 	case 15:
 		if (slot == 7)
 			auf_device_surprise(f.dev);
 		else if (slot == 6)
 			auf_device_stop(f.dev);
+		else if (auf_device_power(f.dev, slot % 4, power_done, NULL) == 0)
+			f.asks++;
 		break;
 	}
 	auf_lane_poll(f.lane);
@@ -351,6 +464,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.lane = f.lane;
 	config.hold_gate = byte() & 1;
 	config.verify = byte() & 1;
+	config.idle_ms = byte() & 1 ? 20 : 0;
 	insist(auf_device_create(&config, &f.dev, error, sizeof(error)) == 0);
 	insist(auf_device_start(f.dev) == 0);
 	client_open(&f.sender[0]);
@@ -367,6 +481,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		insist(!f.sender[i].closing);
 	}
 	auf_device_destroy(f.dev);
+	insist(f.asks == 0);
 	auf_lane_destroy(f.lane);
 	insist(au_fake_allocated() == 0);
 	return 0;

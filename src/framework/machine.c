@@ -111,7 +111,8 @@ static void machine_flush_one(struct auf_request *r, void *arg)
 {
 	struct au_device *dev = arg;
 
-	if (!dev->machine.gone && auf_request_is(r) == REQ_OWNED)
+	/* Stopped in D3 it has not been called since. */
+	if (!dev->machine.gone && !dev->asleep && auf_request_is(r) == REQ_OWNED)
 		auf_violation(dev, RULE_request_leaked, r);
 	auf_request_finish(r, -AU_ENODEV, 0, 0);
 }
