@@ -49,7 +49,23 @@
 	X(33, close_begin, HOST)   /* the client has gone */                          \
 	X(34, close_muted, HOST)   /* nothing is said to it any more */               \
 	X(35, machine_enter, HOST) /* before what a device's state does */            \
-	X(36, machine_done, HOST)  /* ... and after it */
+	X(36, machine_done, HOST)  /* ... and after it */                             \
+	X(37, tx_noted, SERIAL)	   /* the class state says: they may be sent */       \
+	X(38, tx_taken, SERIAL)	   /* ... and the request's progress */               \
+	X(39, tx_given, SERIAL)	   /* the device has them */                          \
+	X(40, tx_progress, SERIAL) /* the request's progress says so */               \
+	X(41, tx_done, SERIAL)	   /* ... and the class state */                      \
+	X(42, rx_noted, SERIAL)	   /* some may be taken from the device */            \
+	X(43, rx_taken, SERIAL)	   /* they are */                                     \
+	X(44, rx_kept, SERIAL)	   /* ... and are in the class state */               \
+	X(45, rx_settled, SERIAL)                                                     \
+	X(46, give_intent, SERIAL) /* a request is about to get some */               \
+	X(47, give_copied, SERIAL)                                                    \
+	X(48, give_stamped, SERIAL)                                                   \
+	X(49, give_done, SERIAL) /* its progress says that it has */                  \
+	X(50, give_moved, SERIAL)                                                     \
+	X(51, give_over, SERIAL)                                                      \
+	X(52, uncertain_kept, SERIAL) /* what a death left unclear is written down */
 
 enum au_failpoint {
 #define AU_FAILPOINT_ENUM(number, name, who) AU_FAIL_##name = (number),

@@ -7,6 +7,8 @@
  */
 #include "class/serial.h"
 
+#include "base/failpoint.h"
+
 #include <string.h>
 
 #define RX_HIGH (SERIAL_RING / 4 * 3)
@@ -137,15 +139,21 @@ static void rx_give(struct au_serial *port, uint32_t n)
 	st->give.base = port->rx_got;
 	st->give.end = tail + n;
 	atomic_store_explicit(&st->give.active, 1, memory_order_release);
+	AU_FAILPOINT_HOT(give_intent);
 
 	memcpy(to, port->ring + at, first);
 	memcpy(to + first, port->ring, n - first);
+	AU_FAILPOINT_HOT(give_copied);
 	/* Which delivery it was, then that it was: serial_rx_resolve() wants both. */
 	atomic_store_explicit(&progress->started, (uint32_t)(tail + n), memory_order_release);
+	AU_FAILPOINT_HOT(give_stamped);
 	atomic_store_explicit(&progress->done, port->rx_got + n, memory_order_release);
+	AU_FAILPOINT_HOT(give_done);
 
 	atomic_store_explicit(&st->rx_tail, tail + n, memory_order_release);
+	AU_FAILPOINT_HOT(give_moved);
 	atomic_store_explicit(&st->give.active, 0, memory_order_release);
+	AU_FAILPOINT_HOT(give_over);
 	port->rx_got += n;
 }
 
@@ -239,6 +247,7 @@ void au_serial_rx_begin(struct au_serial *port, uint32_t count)
 	if (count > SERIAL_FIFO_MAX)
 		count = SERIAL_FIFO_MAX;
 	atomic_store_explicit(&st->rx_started, st->rx_head + count, memory_order_release);
+	AU_FAILPOINT_HOT(rx_noted);
 }
 
 void au_serial_rx(struct au_serial *port, const uint8_t *buf, uint32_t count)
@@ -248,6 +257,7 @@ void au_serial_rx(struct au_serial *port, const uint8_t *buf, uint32_t count)
 	uint32_t room = SERIAL_RING - rx_available(st), lost = 0;
 	bool kick = false;
 
+	AU_FAILPOINT_HOT(rx_taken);
 	for (uint32_t i = 0; i < count; i++) {
 		if ((st->line.flow & AU_FLOW_XONXOFF) &&
 		    (buf[i] == SERIAL_XON || buf[i] == SERIAL_XOFF)) {
@@ -261,7 +271,9 @@ void au_serial_rx(struct au_serial *port, const uint8_t *buf, uint32_t count)
 		}
 	}
 	atomic_store_explicit(&st->rx_head, head, memory_order_release);
+	AU_FAILPOINT_HOT(rx_kept);
 	atomic_store_explicit(&st->rx_started, head, memory_order_release);
+	AU_FAILPOINT_HOT(rx_settled);
 	if (lost) {
 		st->counters.rx_lost += lost;
 		au_unit_event(port->unit, AU_SERIAL_EVENT_RX_LOST, lost, head, 0);

@@ -2,6 +2,8 @@
 /* What survives the host of a serial unit: settings, positions, counters, bytes not yet read. */
 #include "class/serial.h"
 
+#include "base/failpoint.h"
+
 #include <string.h>
 
 #define STATE_MAGIC   0x53455231u
@@ -82,6 +84,7 @@ static void state_uncertain(struct serial_state *st, uint32_t kind, uint64_t pos
 		;
 	st->uncertain[i] =
 		(struct serial_uncertain){ .position = position, .count = count, .kind = kind };
+	AU_FAILPOINT(uncertain_kept);
 }
 
 void serial_state_settle(struct serial_state *st)

@@ -7,6 +7,8 @@
  */
 #include "class/serial.h"
 
+#include "base/failpoint.h"
+
 #include <string.h>
 
 #define DRAIN_POLL_MS 1
@@ -200,8 +202,10 @@ uint32_t au_serial_tx_take(struct au_serial *port, uint8_t *buf, uint32_t max)
 	/* The unit's word first: to die between the two reports bytes that will be sent all the
 	 * same. */
 	atomic_store_explicit(&st->tx_started, st->tx_done + n, memory_order_release);
+	AU_FAILPOINT_HOT(tx_noted);
 	atomic_store_explicit(&auf_request_progress(req)->started, port->tx_offset + n,
 			      memory_order_release);
+	AU_FAILPOINT_HOT(tx_taken);
 	return n;
 }
 
@@ -220,9 +224,12 @@ void au_serial_tx_done(struct au_serial *port)
 	if (n == 0 || !req)
 		return;
 	port->tx_offset += n;
+	AU_FAILPOINT_HOT(tx_given);
 	atomic_store_explicit(&auf_request_progress(req)->done, port->tx_offset,
 			      memory_order_release);
+	AU_FAILPOINT_HOT(tx_progress);
 	atomic_store_explicit(&st->tx_done, st->tx_started, memory_order_release);
+	AU_FAILPOINT_HOT(tx_done);
 
 	/* Completion delivers the next request; the driver's own loop takes from it. */
 	port->tx_in_done = true;
