@@ -5,7 +5,7 @@
  * One stands before or after each step in which client and host change what they share, and each
  * step of a device's way up and down. A test arms one, and the process ends there. Those of the
  * slow paths are always compiled in, and cost a look at one byte; those on the way of each request
- * only with AU_FAILPOINTS_HOT, in a build for tests/unit/test_steps.c.
+ * only with AU_FAILPOINTS_HOT, in a build for tests/unit/test_steps*.c.
  */
 #ifndef AU_BASE_FAILPOINT_H
 #define AU_BASE_FAILPOINT_H
