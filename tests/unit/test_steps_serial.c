@@ -339,8 +339,10 @@ static bool kill_a_host(enum au_failpoint point, unsigned int hit, bool second)
 				fail_msg("failpoint %d, hit %u: after %u s, %u sends and %u bytes "
 					 "are through",
 					 (int)point, hit, LIMIT_MS / 1000, c->sent, c->count);
-			if (c->sent >= RESTART && c->count >= RESTART * 16 && !restarted)
-				restarted = shared->restart = true;
+			if (c->sent >= RESTART && c->count >= RESTART * 16 && !restarted) {
+				restarted = true;
+				shared->restart = true;
+			}
 			shared->stop = client_is_done(c);
 			if (!shared->stop)
 				client_turn(c, l.bell[0]);
