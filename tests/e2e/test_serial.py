@@ -405,6 +405,29 @@ def test_a_port_that_is_none(build, listen):
     assert done.returncode == 2 and "65535" in done.stderr and done.stderr.count("\n") == 1, done
 
 
+@pytest.mark.parametrize("times", [10, pytest.param(300, marks=long(600))])
+def test_nothing_is_lost_while_the_system_sleeps(rig, times):
+    """Bytes both ways at a steady rate, as the port goes to D3 in the middle of them, again and again.
+    The model's FIFO takes what comes when nobody is there to receive it, and holds the far end."""
+    target, far = uart(rig, "process")
+    seconds = 4 + times * 0.4
+    out, back = os.urandom(int(RATE * seconds)), os.urandom(int(RATE * seconds))
+    child = pump(rig, target, out, len(back), idle_ms=20000, rate=RATE)
+    peer = Peer(far, rate=RATE)
+    peer.send_after(1, back)
+    for _ in range(times):
+        for what, state in (("suspend", "suspended"), ("resume", "d0")):
+            time.sleep(0.1)
+            rig.auriga("power", what)
+            assert json.loads(rig.auriga("power", "--json", target).stdout)["state"] == state
+    report = pump_result(rig, child, 120 + 4 * seconds)
+    assert peer.wait(len(out), 60) == out
+    assert report["data"] == back
+    row = rig.row(target)
+    assert row["restarts"] == 0
+    peer.close()
+
+
 @pytest.mark.parametrize("kills", [pytest.param(200, marks=long(900))])
 def test_recoveries_are_quick(rig, kills):
     """A second apart, on an otherwise idle machine: at most 50 ms until the client is served again."""
