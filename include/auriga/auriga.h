@@ -182,13 +182,13 @@ enum au_event_kind {
 };
 
 /*
- * When a device is pulled out, what is outstanding ends with -ENODEV, AU_EVENT_GONE says so, and
- * what is submitted is refused with -ENODEV. A handle that was opened by name lives on: when there
- * is a device at that place again, AU_EVENT_BACK says so and requests are taken again. It may be
- * another device, and it begins as after its first start: read again what you know of it, set again
- * what you have set. Nothing that was submitted before reaches it. If the device will not come
- * back, because it was detached, au_poll() returns the error. Handles of inproc: targets do not
- * come back: close them.
+ * When a device is pulled out, what is outstanding ends with -ENODEV, AU_EVENT_GONE says so
+ * (AU_EVENT_DOWN may come before it), and what is submitted is refused with -ENODEV. A handle that
+ * was opened by name lives on: when there is a device at that place again, AU_EVENT_BACK says so
+ * and requests are taken again. It may be another device, and it begins as after its first start:
+ * read again what you know of it, set again what you have set. Nothing that was submitted before
+ * reaches it. If the device will not come back, because it was detached, au_poll() returns the
+ * error. Handles of inproc: targets do not come back: close them.
  */
 
 /** enum au_gone - why a device is gone. au_errmsg() says it in words. */
