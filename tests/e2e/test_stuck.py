@@ -55,11 +55,10 @@ def test_the_driver_holds_a_request(rig):
     rig.wait_for(lambda: stuck(rig)["host"]["device"]["owned"] == 3, 10, "the driver has them")
     out = rig.auriga("why-stuck", "x").stdout
     assert out.startswith("the oldest of 3 requests, "), out
-    said(rig, r"waits for at least 1\.\d s: the driver has it$")
     answer = said(rig, r"^the oldest of 3 requests, 'operation 17' of unit 0, waits for at least "
-                       r"\d+\.\d s: the driver has it$")
+                       r"[1-9]\d*\.\d s: the driver has it$")
     oldest = answer["host"]["requests"][0]
-    assert oldest["owner"] == "driver" and oldest["age_ms"] >= 1000
+    assert oldest["owner"] == "driver" and oldest["age_ms"] >= 950
     assert answer["host"]["queues"][0]["owned"] == 3
     time.sleep(1)
     assert stuck(rig)["host"]["requests"][0]["age_ms"] >= oldest["age_ms"] + 1000
