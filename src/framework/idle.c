@@ -11,12 +11,17 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of queues that deliver in D0 only. */
 static uint64_t idle_completed(const struct au_device *dev)
 {
 	uint64_t sum = 0;
 
 	for (unsigned int i = 0; i < dev->lane_count; i++)
 		sum += dev->lanes[i]->completed;
+	for (unsigned int i = 0; i < AUF_UNITS_MAX; i++)
+		if (dev->units[i])
+			au_list_for_each (node, &dev->units[i]->queues)
+				sum -= AU_CONTAINER(node, struct au_queue, node)->finished;
 	return sum;
 }
 

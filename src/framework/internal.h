@@ -256,7 +256,7 @@ void auf_handle_orphan(struct auf_handle *handle);
 #define QUEUE_CLOSED 1u /* does not deliver by itself: stopped, gate, power, kind */
 #define QUEUE_SETTLE 2u /* a change of state is under way */
 #define QUEUE_SOLO   4u /* a suspect waits, or runs alone */
-#define QUEUE_LISTS  8u /* it has a stop(): what the driver owns is listed */
+#define QUEUE_LISTS  8u /* it has a stop(), or is always on: what the driver owns is listed */
 
 struct au_queue {
 	/* what each request needs: delivered just so while nothing special is the matter */
@@ -291,6 +291,7 @@ struct au_queue {
 	struct au_list kept;   /* it was: they stay as they are until resume() */
 	unsigned int kept_count;
 	uint64_t order;
+	uint64_t finished; /* always on: so many have ended, which is no reason to stay in D0 */
 };
 
 /** auf_queue_managed - whether it delivers in D0 only. */

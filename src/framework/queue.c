@@ -232,7 +232,7 @@ static struct au_queue *queue_new(struct au_unit *unit, const struct au_queue_co
 	au_list_init(&queue->to_ask);
 	au_list_init(&queue->asked);
 	au_list_init(&queue->kept);
-	queue->special = config->stop ? QUEUE_LISTS : 0;
+	queue->special = config->stop || !auf_queue_managed(queue) ? QUEUE_LISTS : 0;
 	return queue;
 }
 

@@ -50,6 +50,8 @@ request_finish_slow(struct auf_request *r, int status, uint32_t result, uint16_t
 	r->word = REQ_FREE | (r->word & (REQ_CANCELED | REQ_VERIFIED | REQ_SOLO | REQ_PARKED));
 	if (owned && queue)
 		queue->owned--;
+	if (queue && !auf_queue_managed(queue))
+		queue->finished++;
 	lane->sweeping++;
 	/* The slot is the sender's again before it hears of it: recycle first. */
 	if (verified)

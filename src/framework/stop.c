@@ -35,7 +35,7 @@ static void stop_ask_queue(struct au_queue *queue, enum au_stop why)
 {
 	struct au_list *node;
 
-	if (!(queue->special & QUEUE_LISTS))
+	if (!queue->config.stop)
 		return;
 	/* Who is gone for good is asked about everything; what was asked before, once more. */
 	if (why == AU_STOP_REMOVE) {

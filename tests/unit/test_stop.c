@@ -375,6 +375,36 @@ static void test_always_on(void **state)
 	fw_down();
 }
 
+static void with_idle(struct auf_device_config *config)
+{
+	config->idle_ms = 100;
+}
+
+/* ... and whatever goes through it is no reason to stay in D0. */
+static void test_always_on_is_idle(void **state)
+{
+	fw.complete_at_once = true;
+	fw.queue_count = 2;
+	fw.queue_config[0].stop = NULL;
+	fw.queue_config[1].kind = AU_QUEUE_PARALLEL;
+	fw.queue_config[1].flags = AU_QUEUE_ALWAYS_ON;
+	fw_up(with_idle);
+	for (unsigned int i = 0; i < 50; i++) {
+		fw_send_as(1, (struct auf_submit){ .op = FW_OP + 1 });
+		fw_pass(5);
+	}
+	assert_string_equal(auf_device_state_name(fw.dev), "d3");
+	assert_int_equal(fw.done_count, 50);
+	for (unsigned int i = 0; i < 50; i++) {
+		fw_send_as(1, (struct auf_submit){ .op = FW_OP + 1 });
+		fw_send(2);
+		fw_pass(5);
+	}
+	assert_string_equal(auf_device_state_name(fw.dev), "d0");
+	assert_int_equal(fw.done_count, 150);
+	fw_down();
+}
+
 /* A queue that is stopped wakes nobody; nor does one that is told to wait for D0 lose anything. */
 static void test_queue_states(void **state)
 {
@@ -432,6 +462,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rules, setup),
 		cmocka_unit_test_setup(test_remove, setup),
 		cmocka_unit_test_setup(test_always_on, setup),
+		cmocka_unit_test_setup(test_always_on_is_idle, setup),
 		cmocka_unit_test_setup(test_queue_states, setup),
 		cmocka_unit_test_setup(test_flags, setup),
 	};
