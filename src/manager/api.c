@@ -612,8 +612,9 @@ static void api_on_device(struct mgr_call *call, const char *method, const char 
 	else
 		mgr_call_answer(call, API_NO_VERB,
 				json_pack("{s:s}", "error",
-					  "devices know GET, DELETE, POST restart, POST upgrade, POST hold, "
-					  "POST power, GET crash, GET trace and GET why-stuck"));
+					  "devices know GET, DELETE, POST restart, POST upgrade, "
+					  "POST hold, POST power, GET crash, GET trace and GET "
+					  "why-stuck"));
 }
 
 void mgr_api(struct mgr_call *call, const char *method, const char *path)
