@@ -60,6 +60,22 @@ static void step_restart(struct cert_run *run, struct cert_step *step)
 	}
 }
 
+/* The same module in the place of itself: what is outstanding is handed over. */
+static void step_upgrade(struct cert_run *run, struct cert_step *step)
+{
+	unsigned int count = cert_choose(step, 1, run->full ? 8 : 3);
+
+	WHAT("%u times, its module is replaced by the same", count);
+	for (unsigned int i = 0; i < count; i++) {
+		json_t *answer = cert_call(run, "POST", "/upgrade", json_pack("{s:b}", "fresh", 0));
+
+		if (!answer)
+			cert_fail(run, "no-recovery", "its module cannot be replaced");
+		json_decref(answer);
+		cert_listen(run, cert_choose(step, 0, 150));
+	}
+}
+
 static void step_crash(struct cert_run *run, struct cert_step *step)
 {
 	unsigned int count = cert_choose(step, 1, run->full ? 5 : 2);
@@ -310,6 +326,7 @@ const struct cert_kind cert_host_kinds[] = {
 	{ "io", 0, step_io },
 	{ "restart", CERT_NEEDS_HOST, step_restart },
 	{ "crash", CERT_NEEDS_HOST, step_crash },
+	{ "upgrade", CERT_NEEDS_HOST, step_upgrade },
 	{ "kill", CERT_NEEDS_HOST, step_kill },
 	{ "kill-again", CERT_NEEDS_HOST, step_kill_again },
 	{ "stop", CERT_NEEDS_HOST, step_stop },
