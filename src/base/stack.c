@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unwind.h>
 
-#define STACK_FRAMES 8u  /* that tell one from another */
+#define STACK_FRAMES 8u /* that tell one from another */
 #define STACK_NAMED  4u
 
 struct stack_walk {

@@ -250,7 +250,8 @@ static void rule_child(void)
 		submit(i, 16, 0);
 	for (int i = 0; i < 20; i++)
 		auf_lane_poll(lane);
-	for (int i = 0; i < 8; i++) {
+	/* What is still held keeps it from going down. */
+	for (int i = 0; i < 8 && shared->completed == 5; i++) {
 		auf_device_power(dev, i % 2 ? AUF_POWER_UP : AUF_POWER_DOWN, NULL, NULL);
 		for (int turn = 0; turn < 5; turn++)
 			auf_lane_poll(lane);
