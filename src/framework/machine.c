@@ -79,6 +79,8 @@ static int machine_io_stop(struct au_device *dev)
 static int machine_close(struct au_device *dev)
 {
 	auf_presence_stop(dev);
+	/* Not on the way to D3 any more: the driver is to let go of everything. */
+	dev->asleep = false;
 	auf_device_close_queues(dev);
 	return 0;
 }
