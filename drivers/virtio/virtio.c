@@ -185,10 +185,14 @@ int virtio_begin(struct virtio *v, uint64_t wanted, uint64_t needed)
 		       (unsigned long long)offered, (unsigned long long)needed);
 		return virtio_give_up(v, -AU_ENOTSUP);
 	}
-	/* Without it, a device of a virtual machine takes addresses for its host's. */
-	if (!(offered & VIRTIO_F_ACCESS_PLATFORM))
-		au_log(v->dev, AU_LOG_WARN,
-		       "it does not promise to go through the IOMMU (VIRTIO_F_ACCESS_PLATFORM)");
+	/* Without it, a virtual device takes what it is given for addresses of its host's memory.
+	 */
+	if (!(offered & VIRTIO_F_ACCESS_PLATFORM)) {
+		au_log(v->dev, AU_LOG_ERROR,
+		       "its DMA does not go through an IOMMU (VIRTIO_F_ACCESS_PLATFORM): QEMU's "
+		       "devices want iommu_platform=on");
+		return virtio_give_up(v, -AU_ENOTSUP);
+	}
 	v->features = offered & (wanted | needed | VIRTIO_F_ACCESS_PLATFORM);
 	virtio_accept(v);
 	virtio_add_status(v, STATUS_FEATURES_OK);

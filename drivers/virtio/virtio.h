@@ -78,7 +78,8 @@ int virtio_irqs(struct virtio *v, void *context, void (*news)(void *context),
  * virtio_begin - reset the device, and agree on features.
  * @wanted: what the driver makes use of; VERSION_1 and ACCESS_PLATFORM are added.
  * @needed: of these, what it cannot do without.
- * Return: 0; -AU_ENOTSUP: it does not have what is needed; -AU_ENODEV; -AU_ETIMEDOUT.
+ * Return: 0; -AU_ENOTSUP: it does not have what is needed, or its DMA passes the IOMMU by;
+ * -AU_ENODEV; -AU_ETIMEDOUT.
  */
 int virtio_begin(struct virtio *v, uint64_t wanted, uint64_t needed);
 

@@ -97,6 +97,13 @@ def test_a_back_end_that_goes(rig, form):
     assert load.returncode != 0
 
 
+def test_dma_that_no_iommu_sees(rig):
+    """It would reach for whatever is at those addresses in the host: it is not used at all."""
+    device, _ = disk(rig, "lab-split", iommu="off")
+    done = rig.auriga("block", "info", target(rig, device.address, "app"), check=False)
+    assert done.returncode != 0 and "does not go through an IOMMU" in done.stderr
+
+
 def test_nobody_there(rig):
     done = rig.auriga("block", "info", f"inproc:virtio-blk,address=vhost-user:{rig.rundir}/none", check=False)
     assert done.returncode != 0 and done.stderr.count("\n") == 1, done.stderr

@@ -20,10 +20,10 @@ def blockdev(path):
 class LabDisk:
     """QEMU's virtio-blk-pci over an image."""
 
-    def __init__(self, rig, image, packed, queues=1, **props):
+    def __init__(self, rig, image, packed, queues=1, iommu="on"):
         self.rig, self.name = rig, "virtio0"
-        words = {"disable-legacy": "on", "iommu_platform": "on", "packed": "on" if packed else "off",
-                 "num-queues": queues, **{k.replace("_", "-"): v for k, v in props.items()}}
+        words = {"disable-legacy": "on", "iommu_platform": iommu, "packed": "on" if packed else "off",
+                 "num-queues": queues}
         out = rig.run("auriga-lab", "up", "--name", self.name,
                       "--blockdev", blockdev(image),
                       "--device", "virtio-blk-pci,drive=d0,id=disk," + ",".join(f"{k}={v}" for k, v in words.items()))
