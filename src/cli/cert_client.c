@@ -19,6 +19,7 @@
 #define CLIENT_LOST_MS	 20000 /* a request that does not come back within this never will */
 #define CLIENT_HARD	 100u  /* attempts where much fails */
 #define CLIENT_HARD_MS	 10000 /* and how long it may take, three times that in all */
+#define CLIENT_PROBE_S	 30u
 #define CLIENT_MOMENT_MS 150
 
 uint64_t cert_now_ms(void)
@@ -463,6 +464,9 @@ int cert_client_run(const struct cert_options *options, bool probe)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGINT, SIG_IGN); /* its parent's to decide */
 	fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
+	/* Whoever asks what it is waits for the answer. */
+	if (probe)
+		alarm(CLIENT_PROBE_S);
 	if (!probe && !options->hard)
 		fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK);
 	*c = (struct cert_client){ .options = *options,

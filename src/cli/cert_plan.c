@@ -353,6 +353,7 @@ void cert_placement(struct cert_run *run)
 	bool begun;
 
 	signal(SIGINT, plan_stop);
+	signal(SIGTERM, plan_stop);
 	cert_report_place(run);
 	run->step = &edge;
 	begun = plan_begin(run);
