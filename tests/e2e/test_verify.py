@@ -21,7 +21,8 @@ TARGETS = {
     "nvme": ["nvme", "--machine", MACHINES / "nvme.conf"],
     "virtio-blk": ["virtio-blk", "--machine", MACHINES / "virtio.conf"],
 }
-ALWAYS = {"ram", "serial-loop", "uart16550", "nvme"}
+# Of each driver one placement in every run of the tests, of all drivers all of them in the soak.
+ALWAYS = {"ram": "inproc", "serial-loop": "process", "uart16550": "process", "nvme": "app"}
 
 
 def verify(rig, *args, seconds=180, status=0):
@@ -36,10 +37,18 @@ def kinds(report, placement):
     return {step["kind"] for step in place["steps"]}
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("driver", [pytest.param(d, marks=[] if d in ALWAYS else pytest.mark.soak) for d in TARGETS])
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("driver,placement", ALWAYS.items())
+def test_a_driver_of_the_tree_passes_in_a_placement(rig, driver, placement):
+    report = verify(rig, "--quick", "--placement", placement, *TARGETS[driver], seconds=160)
+    assert report["passed"] and not report["failed"]
+    assert [p["placement"] for p in report["placements"]] == [placement]
+    assert report["requests"] > 300
+
+
+@pytest.mark.parametrize("driver", [pytest.param(d, marks=long(600)) for d in TARGETS])
 def test_a_driver_of_the_tree_passes(rig, driver):
-    report = verify(rig, "--quick", *TARGETS[driver], seconds=280)
+    report = verify(rig, "--quick", *TARGETS[driver], seconds=580)
     assert report["passed"] and not report["failed"]
     assert [p["placement"] for p in report["placements"]] == ["process", "inproc", "app"]
     assert kinds(report, "process") >= {"io", "restart", "kill", "stop", "manager", "client-kill",
@@ -64,16 +73,16 @@ def test_half_an_hour(rig, driver):
 @pytest.mark.usefixtures("drivers_of_tests")
 @pytest.mark.parametrize("bad,only,placement,test", [
     (1, "io", "inproc", "wrong-data"),
-    (1, "io", "process", "wrong-data"),
-    (2, "io", "process", "rule double-completion"),
+    pytest.param(1, "io", "process", "wrong-data", marks=long(180)),
+    pytest.param(2, "io", "process", "rule double-completion", marks=long(180)),
     (2, "io", "inproc", "rule double-completion"),
-    (3, "cancel", "app", "lost-request no-progress"),
-    (4, "cancel", "process", "error-seen"),
+    pytest.param(3, "cancel", "app", "lost-request no-progress", marks=long(180)),
+    pytest.param(4, "cancel", "process", "error-seen", marks=long(180)),
     (5, "restart", "process", "crash"),
-    (5, "reopen", "inproc", "crash"),
+    pytest.param(5, "reopen", "inproc", "crash", marks=long(180)),
     (6, "restart", "process", "rule request-leaked"),
     (7, "kill", "process", "wrong-data"),
-    (8, "kill", "process", "no-progress")])
+    pytest.param(8, "kill", "process", "no-progress", marks=long(180))])
 def test_a_mistake_is_found(rig, bad, only, placement, test):
     """And only with the mistake: the same steps pass without."""
     args = ["--seed", 1, "--only", only, "--placement", placement]
@@ -154,6 +163,7 @@ def test_what_makes_no_sense_is_said(rig, args, text):
     assert done.returncode in (1, 2) and text in done.stderr, (done.returncode, done.stderr)
 
 
+@pytest.mark.idle
 def test_nothing_is_left(rig):
     """No process, no directory."""
     before = set(os.listdir("/tmp"))

@@ -16,9 +16,9 @@ from virtio import console
 
 
 def pytest_generate_tests(metafunc):
-    """Both kinds of queues, but for what takes half a minute."""
-    long = "killed" in metafunc.function.__name__
-    metafunc.parametrize("device", ["packed"] if long else ["split", "packed"], indirect=True)
+    """Both kinds of queues; what takes half a minute is for the soak."""
+    marks = [pytest.mark.soak] if "killed" in metafunc.function.__name__ else []
+    metafunc.parametrize("device", [pytest.param(k, marks=marks) for k in ("split", "packed")], indirect=True)
 
 
 @pytest.fixture(autouse=True)
