@@ -12,8 +12,8 @@
  * text OP WORD [WORD]:
  *	a request with that text as its data
  * wait MS:
- *	poll until nothing is outstanding, or for so long, but once in any case; the status, result and data of each
- *	request since the last "forget"
+ *	poll until nothing is outstanding, or for so long, but once in any case; the status,
+ *	result and data of each request since the last "forget"
  * cancel INDEX:
  *	of the requests since the last "forget"
  * forget:
