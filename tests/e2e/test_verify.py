@@ -61,6 +61,7 @@ def test_a_driver_of_the_tree_passes(rig, driver):
     assert report["requests"] > 1000
 
 
+@pytest.mark.sanitize_long
 @pytest.mark.parametrize("driver", [
     pytest.param(d, marks=long(2400)) for d in ("uart16550", "nvme", "ram", "serial-loop")])
 def test_half_an_hour(rig, driver):
