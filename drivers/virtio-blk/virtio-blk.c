@@ -118,6 +118,8 @@ static uint32_t blk_fill(const struct blk *b, const struct blk_slot *slot, struc
 	return sizeof(wire->range);
 }
 
+static void blk_end(struct blk *b, struct blk_slot *slot, int status, uint8_t device_status);
+
 /* There is room for as many as there are slots. */
 static void blk_put(struct blk *b, struct blk_slot *slot)
 {
@@ -132,6 +134,10 @@ static void blk_put(struct blk *b, struct blk_slot *slot)
 	pieces[count++] = (struct virtq_piece){ at, 16 + more };
 	if (wire->type <= BLK_OUT)
 		segments = au_dma_segments(slot->req, &b->limits, data, b->pieces - 2);
+	if (virtq_unlikely(segments < 0)) { /* the class has kept to its limits */
+		blk_end(b, slot, -AU_EIO, 0);
+		return;
+	}
 	for (int i = 0; i < segments; i++)
 		pieces[count++] = (struct virtq_piece){ data[i].addr, data[i].length };
 	if (wire->type == BLK_IN)
@@ -206,7 +212,7 @@ static unsigned int blk_publish(struct blk *b)
 static unsigned int blk_poll(void *context)
 {
 	struct blk *b = context;
-	unsigned int count = 0, most = b->depth;
+	unsigned int count = 0, done = 0, most = b->depth;
 	struct blk_slot *slot;
 	uint32_t written;
 
@@ -214,14 +220,14 @@ static unsigned int blk_poll(void *context)
 		return 0;
 	count += blk_publish(b);
 	while (most-- && (slot = virtq_get(&b->queue.ring, &written))) {
-		count++;
+		done++;
 		blk_done(b, slot);
 	}
-	if (count > 1)
+	if (done)
 		b->fruitless = 0;
 	if (virtq_unlikely(b->queue.ring.broken != NULL))
 		blk_reset(b, b->queue.ring.broken);
-	return count + blk_publish(b);
+	return count + done + blk_publish(b);
 }
 
 static bool blk_idle(void *context)
@@ -346,15 +352,15 @@ static int blk_add(struct blk *b)
 static void blk_resubmit(struct blk *b)
 {
 	b->unpublished = 0;
+	/* What ends may bring others, into slots that are put in below. */
+	for (uint32_t i = 0; i < b->depth; i++)
+		if (b->slots[i].req && au_request_is_canceled(b->slots[i].req))
+			blk_end(b, &b->slots[i], -AU_ECANCELED, 0);
 	b->live = true;
 	for (uint32_t i = 0; i < b->depth; i++) {
-		struct blk_slot *slot = &b->slots[i];
-
-		slot->since = 0;
-		if (slot->req && au_request_is_canceled(slot->req))
-			blk_end(b, slot, -AU_ECANCELED, 0);
-		else if (slot->req)
-			blk_put(b, slot);
+		b->slots[i].since = 0;
+		if (b->slots[i].req)
+			blk_put(b, &b->slots[i]);
 	}
 }
 
@@ -369,14 +375,16 @@ static void blk_fail(struct blk *b, int status)
 static int blk_d0_entry(struct au_device *dev, enum au_power from)
 {
 	struct blk *b = au_context(dev);
-	uint32_t depth = b->depth, shift = b->shift;
+	const uint32_t depth = b->depth, shift = b->shift, pieces = b->pieces;
+	const uint32_t size = b->limits.segment_size;
 	int err = blk_bring_up(b);
 
 	if (!err)
 		err = blk_limits(b);
 	if (!err && !b->block)
 		err = blk_add(b);
-	else if (!err && (b->depth != depth || b->shift != shift))
+	else if (!err && (b->depth != depth || b->shift != shift || b->pieces != pieces ||
+			  b->limits.segment_size != size))
 		err = -AU_EIO; /* not the device it was */
 	else if (!err)
 		au_block_resize(b->block, blk_bytes(b));

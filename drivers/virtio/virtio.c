@@ -201,6 +201,11 @@ int virtio_begin(struct virtio *v, uint64_t wanted, uint64_t needed)
 		       (unsigned long long)v->features);
 		return virtio_give_up(v, -AU_ENOTSUP);
 	}
+	if (v->messages) {
+		au_write16(v->common, COMMON_CONFIG_VECTOR, VECTOR_CONFIG);
+		if (au_read16(v->common, COMMON_CONFIG_VECTOR) != VECTOR_CONFIG)
+			au_log(v->dev, AU_LOG_WARN, "it does not tell of its configuration");
+	}
 	v->queues = au_read16(v->common, COMMON_QUEUES);
 	return 0;
 }

@@ -119,7 +119,7 @@ bool virtq_add_table(struct virtq *q, const struct virtq_piece *pieces, unsigned
 	struct virtq_piece table;
 	uint32_t room;
 
-	if (q->room == 0 || count > q->table)
+	if (q->room == 0 || out > q->table || in > q->table || count > q->table)
 		return false;
 	table.addr = q->tables.addr + slot * q->table * (uint32_t)sizeof(struct virtq_desc);
 	table.len = count * (uint32_t)sizeof(struct virtq_desc);

@@ -103,5 +103,6 @@ int vhost_dma_unmap(struct au_bus *bus, uint64_t iova, uint64_t size)
 	else
 		err = mem_table(v);
 	close(gone.fd);
-	return err;
+	/* It may have it still: others are to have that address. */
+	return err && !bus->gone ? vhost_gone(v, err, "the vhost-user back-end keeps memory") : err;
 }

@@ -119,9 +119,12 @@ static int queue_stop(struct vhost *v, uint32_t index)
 	int n = queue_enable(v, index, 0);
 
 	/* It answers when it has done with what it had begun. */
-	n = n ? n : vhost_get(v, VHOST_GET_VRING_BASE, &state, sizeof(state), &state, 8, 8);
+	if (n != -ENODEV)
+		n = vhost_get(v, VHOST_GET_VRING_BASE, &state, sizeof(state), &state, 8, 8);
 	v->queue[index].started = false;
-	return n < 0 ? n : 0;
+	if (n >= 0 || v->bus.gone)
+		return n < 0 ? n : 0;
+	return vhost_gone(v, n, "the vhost-user back-end does not stop a queue");
 }
 
 int vhost_stop(struct vhost *v)

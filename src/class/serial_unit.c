@@ -255,8 +255,10 @@ static int unit_restore(struct au_unit *unit, enum au_power from)
 	if (from != AU_POWER_D3)
 		port->inputs = unit_inputs(port);
 	serial_modem_apply(port);
-	/* A dead host may have begun or ended one without having noted it. */
-	if ((st->brk || from == AU_POWER_FAILED) && port->ops.set_break)
+	/* A dead host may have begun or ended one without having noted it; in D3 nobody is asked
+	 * to.
+	 */
+	if ((st->brk || from != AU_POWER_OFF) && port->ops.set_break)
 		port->ops.set_break(port, st->brk);
 	return 0;
 }

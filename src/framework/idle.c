@@ -98,7 +98,9 @@ static void idle_look(struct auf_timeout *timeout)
 	 * the next. */
 	if (now - power->busy_ms > power->idle_ms) {
 		auf_power_sleep(dev);
-		return;
+		if (!auf_machine_runs(dev))
+			return;
+		power->busy_ms = now; /* somebody else decides now, and may leave it up */
 	}
 	step = power->idle_ms / 4 + 1;
 	if (step > power->idle_ms + 1 - (now - power->busy_ms))

@@ -418,7 +418,8 @@ static void host_terminate(int sig)
 
 static void host_loop(struct host *host)
 {
-	while (!host_told_to_end && !atomic_load(&host->drained)) {
+	while (!host_told_to_end) {
+		/* Who drains wakes this: looked at behind the flush, which takes the wake-up. */
 		bool left = host_link_flush(&host->link);
 		struct pollfd p[3] = {
 			{ .fd = host->link.fd, .events = POLLIN },
@@ -426,6 +427,8 @@ static void host_loop(struct host *host)
 			{ .fd = host->start.fds[HOST_FD_LISTEN], .events = POLLIN },
 		};
 
+		if (atomic_load(&host->drained))
+			return;
 		if (left)
 			p[0].events |= POLLOUT;
 		if (poll(p, 3, host_timers(host)) < 0 && errno != EINTR)

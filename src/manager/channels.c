@@ -312,7 +312,7 @@ void mgr_channel_up(struct mgr_channel *ch)
 		return;
 	if (!ch->opened)
 		err = channel_open(ch);
-	if (err == -EAGAIN || err == -EPIPE)
+	if (err == -EAGAIN || err == -EPIPE || err == -ECONNRESET)
 		return; /* when it reads; or when the next host is there */
 	if (err)
 		mgr_client_error(ch->client, err, "no memory for a channel");

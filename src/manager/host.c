@@ -131,11 +131,10 @@ static void host_read(struct au_watch *watch, uint32_t events)
 			return;
 		}
 		host_heard(host, msg.head.type);
-		if (msg.head.type == AU_HM_LOG && host->log_tokens)
-			host->log_tokens--;
-		else if (msg.head.type == AU_HM_LOG)
-			continue;
-		mgr_device_message(host->dev, &msg.head, (size_t)n, fds);
+		if (msg.head.type != AU_HM_LOG || host->log_tokens) {
+			host->log_tokens -= msg.head.type == AU_HM_LOG;
+			mgr_device_message(host->dev, &msg.head, (size_t)n, fds);
+		}
 		au_msg_close(fds);
 	}
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "manager/upgrade.h"
 
+#include "manager/clients.h"
 #include "manager/control.h"
 #include "manager/device.h"
 #include "manager/json.h"
@@ -317,8 +318,9 @@ static bool upgrade_better(struct mgr_device *dev, char *path)
 {
 	char error[AU_PATH_MAX + MGR_TEXT];
 
+	/* Nor is what did not do tried again by itself. */
 	if (dev->spec.policy.upgrade == MGR_UPGRADE_NEVER || dev->module_given ||
-	    strchr(dev->spec.driver, '/') || !dev->driver_path[0] ||
+	    dev->module_pinned || strchr(dev->spec.driver, '/') || !dev->driver_path[0] ||
 	    (!dev->spec.driver[0] && !dev->ids_known) ||
 	    mgr_device_choose(dev, path, error, sizeof(error)))
 		return false;
@@ -394,7 +396,9 @@ static const struct mgr_channel *upgrade_missing(const struct mgr_device *dev)
 	au_list_for_each (node, &dev->channels) {
 		const struct mgr_channel *ch = AU_CONTAINER(node, struct mgr_channel, node);
 
-		if (!ch->closing && ch->client && !dev->units[ch->unit].present)
+		/* Who has been told that it is gone does not miss it in the next driver. */
+		if (!ch->closing && ch->client && !ch->client->parted &&
+		    !dev->units[ch->unit].present)
 			return ch;
 	}
 	return NULL;
