@@ -17,7 +17,7 @@ $(BUILD)/build.ninja: | deps-build
 run: deps-run all
 	@scripts/tour
 
-# test: everything, within ten minutes; the last line is "N passed, N failed"
+# test: everything, a quarter of an hour; the last line is "N passed, N failed"
 test: deps-test
 	@scripts/test
 
