@@ -403,11 +403,11 @@ def many(rig, name, rounds, files=(), pause=0.03):
 
 
 def quick(pauses, limit=100):
-    """The 99th of a hundred; where others take the processors, one of two, and that may take longer."""
-    if os.getloadavg()[0] < 2 * os.cpu_count():
+    """The 99th of a hundred; of fewer, one of two, which may take longer where others take the processors."""
+    busy = os.getloadavg()[0] >= 2 * os.cpu_count()
+    if len(pauses) >= 100 and not busy:
         assert pauses[(len(pauses) * 99 + 99) // 100 - 1] < limit, pauses
-    else:
-        assert pauses[len(pauses) // 2] < limit * STRETCH, pauses
+    assert pauses[len(pauses) // 2] < limit * (STRETCH if busy else 1), pauses
 
 
 COUNTS = [pytest.param(20, id="short"), pytest.param(100, id="hundred", marks=long(300))]
