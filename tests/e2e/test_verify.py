@@ -81,7 +81,7 @@ def test_half_an_hour(rig, driver):
     pytest.param(4, "cancel", "process", "error-seen", marks=long(180)),
     (5, "restart", "process", "crash"),
     pytest.param(5, "reopen", "inproc", "crash", marks=long(180)),
-    (6, "restart", "process", "rule request-leaked"),
+    pytest.param(6, "restart", "process", "rule request-leaked", marks=long(180)),
     (7, "kill", "process", "wrong-data"),
     pytest.param(8, "kill", "process", "no-progress", marks=long(180))])
 def test_a_mistake_is_found(rig, bad, only, placement, test):
