@@ -45,19 +45,26 @@ static void step_io(struct cert_run *run, struct cert_step *step)
 	cert_listen(run, run->full ? 3000 : 500);
 }
 
+/* Ask the manager for it, again and again. @how: what goes with it. */
+static void host_ask(struct cert_run *run, struct cert_step *step, unsigned int count,
+		     const char *what, const char *how, bool value, const char *refused)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		json_t *answer = cert_call(run, "POST", what, json_pack("{s:b}", how, value));
+
+		if (!answer)
+			cert_fail(run, "no-recovery", "%s", refused);
+		json_decref(answer);
+		cert_listen(run, cert_choose(step, 0, 150));
+	}
+}
+
 static void step_restart(struct cert_run *run, struct cert_step *step)
 {
 	unsigned int count = cert_choose(step, 1, run->full ? 8 : 3);
 
 	WHAT("%u restarts in order", count);
-	for (unsigned int i = 0; i < count; i++) {
-		json_t *answer = cert_call(run, "POST", "/restart", json_pack("{s:b}", "crash", 0));
-
-		if (!answer)
-			cert_fail(run, "no-recovery", "it does not restart");
-		json_decref(answer);
-		cert_listen(run, cert_choose(step, 0, 150));
-	}
+	host_ask(run, step, count, "/restart", "crash", false, "it does not restart");
 }
 
 /* The same module in the place of itself: what is outstanding is handed over. */
@@ -66,14 +73,7 @@ static void step_upgrade(struct cert_run *run, struct cert_step *step)
 	unsigned int count = cert_choose(step, 1, run->full ? 8 : 3);
 
 	WHAT("%u times, its module is replaced by the same", count);
-	for (unsigned int i = 0; i < count; i++) {
-		json_t *answer = cert_call(run, "POST", "/upgrade", json_pack("{s:b}", "fresh", 0));
-
-		if (!answer)
-			cert_fail(run, "no-recovery", "its module cannot be replaced");
-		json_decref(answer);
-		cert_listen(run, cert_choose(step, 0, 150));
-	}
+	host_ask(run, step, count, "/upgrade", "fresh", false, "its module cannot be replaced");
 }
 
 static void step_crash(struct cert_run *run, struct cert_step *step)
@@ -81,14 +81,7 @@ static void step_crash(struct cert_run *run, struct cert_step *step)
 	unsigned int count = cert_choose(step, 1, run->full ? 5 : 2);
 
 	WHAT("%u restarts as after a crash", count);
-	for (unsigned int i = 0; i < count; i++) {
-		json_t *answer = cert_call(run, "POST", "/restart", json_pack("{s:b}", "crash", 1));
-
-		if (!answer)
-			cert_fail(run, "no-recovery", "it does not come back");
-		json_decref(answer);
-		cert_listen(run, cert_choose(step, 0, 150));
-	}
+	host_ask(run, step, count, "/restart", "crash", true, "it does not come back");
 }
 
 static void step_kill(struct cert_run *run, struct cert_step *step)
