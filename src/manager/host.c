@@ -111,9 +111,9 @@ static void host_read(struct au_watch *watch, uint32_t events)
 		if (!host->hearing && !(events & (EPOLLHUP | EPOLLERR)))
 			return;
 		n = au_msg_recv(host->control, &msg, sizeof(msg), fds);
-		/* It left without having read what it was sent; what it said, why it will not have
-		 * the new driver, is behind that. */
-		if (n == -ECONNRESET && host->dev && host->dev->upgrade)
+		/* It left without having read what it was sent; what it said, such as which rule
+		 * its driver broke, is behind that. */
+		if (n == -ECONNRESET)
 			n = au_msg_recv(host->control, &msg, sizeof(msg), fds);
 		if (n == -EAGAIN)
 			return;
