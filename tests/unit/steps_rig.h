@@ -284,4 +284,23 @@ static bool ended(pid_t pid, int *status, bool wait)
 	return true;
 }
 
+/* All failpoints, whose they are, and how often each was died at. */
+#define HOST   1
+#define CLIENT 2
+#define SERIAL 3
+
+static const struct {
+	enum au_failpoint point;
+	const char *name;
+	int who;
+} failpoints[] = {
+#define FAILPOINT(number, name, who) { number, #name, who },
+	AU_FAILPOINTS(FAILPOINT)
+#undef FAILPOINT
+};
+
+#define FAILPOINT_COUNT (sizeof(failpoints) / sizeof(failpoints[0]))
+
+static unsigned int died_at[FAILPOINT_COUNT];
+
 #endif

@@ -325,24 +325,6 @@ static bool kill_a_host(enum au_failpoint point, unsigned int hit, bool second)
 	return died;
 }
 
-#define HOST   1
-#define CLIENT 2
-#define SERIAL 3
-
-static const struct {
-	enum au_failpoint point;
-	const char *name;
-	int who;
-} failpoints[] = {
-#define FAILPOINT(number, name, who) { number, #name, who },
-	AU_FAILPOINTS(FAILPOINT)
-#undef FAILPOINT
-};
-
-#define FAILPOINT_COUNT (sizeof(failpoints) / sizeof(failpoints[0]))
-
-static unsigned int died_at[FAILPOINT_COUNT];
-
 static int setup(void **state)
 {
 	shared = share(sizeof(*shared));
